@@ -1,0 +1,200 @@
+"""The model folder: everything between training and detection passes through it.
+
+    DIR/
+      manifest.json    what `Manifest` says, and `seal`, the SHA-256 of that content
+      model.onnx       input_ids, attention_mask (int64, rows x tokens) -> logits (float32, rows x 3)
+      tokenizer.json   a `tokenizers` tokenizer, post-processor included
+      golden.json      messages with the probabilities the exported model gave them
+      run.json         how it was trained: recipe, versions, hashes of the data, metrics
+      README.md        the model card
+      pytorch/         optional: the fp32 weights as a `transformers` folder
+
+**When `FORMAT` rises.** By one, with any change after which a released chatward could misread
+a folder: a file renamed or added that loading needs, a key that changes meaning, another
+input or output of the graph. Keys that an older reader may ignore don't raise it. A reader
+takes every format up to its own and refuses newer ones; whoever raises it keeps a folder of the
+old format in the tests and loads it there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from chatward.errors import ManifestError, ModelFormatError, ModelIntegrityError, ModelNotFoundError
+from chatward.schema import LABELS
+from chatward.text import NORMALISER_VERSION
+
+FORMAT: Final = 1
+
+MANIFEST_FILE: Final = "manifest.json"
+GRAPH_FILE: Final = "model.onnx"
+TOKENIZER_FILE: Final = "tokenizer.json"
+GOLDEN_FILE: Final = "golden.json"
+RUN_FILE: Final = "run.json"
+CARD_FILE: Final = "README.md"
+PYTORCH_FOLDER: Final = "pytorch"
+REQUIRED_FILES: Final = (GRAPH_FILE, TOKENIZER_FILE, GOLDEN_FILE)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a model folder says of itself.
+
+    name: what people call the model.
+    temperature: the logits are divided by it before the softmax (Guo et al. 2017, arXiv 1706.04599).
+    max_tokens: longest input the graph reads, special tokens included; longer messages are truncated.
+    pad_id: the token id that fills short rows.
+    provenance: who made it from what (backbone, recipe and data hashes, versions); for people.
+    files: path relative to the folder -> SHA-256 in hexadecimal, for every file but the manifest.
+    """
+
+    name: str
+    temperature: float
+    max_tokens: int
+    pad_id: int
+    provenance: dict[str, Any]
+    files: dict[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = LABELS
+    normaliser: int = NORMALISER_VERSION
+    format: int = FORMAT
+
+
+def default_model() -> Path:
+    """Return the folder of the model that ships with the package."""
+    return Path(__file__).parent / "models" / "dota2"
+
+
+def seal(folder: Path, manifest: Manifest) -> Manifest:
+    """Write *manifest* into *folder* with the SHA-256 of every file there, and return it so.
+
+    Call it last: a folder without a manifest is not a model, so an interrupted write is never
+    mistaken for one.
+    """
+    files = {name: _sha256(folder / name) for name in _files_in(folder)}
+    sealed = replace(manifest, files=files)
+    raw = asdict(sealed)
+    raw["seal"] = _seal_of(raw)
+    text = json.dumps(raw, indent=2, ensure_ascii=False) + "\n"
+    (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+    return sealed
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check the manifest of *folder*, without looking at its other files.
+
+    Raises ModelNotFoundError (no such folder), ManifestError (no manifest, or not a valid one),
+    ModelFormatError (of a newer format, or made for another normaliser or other labels) or
+    ModelIntegrityError (the manifest itself was changed).
+    """
+    if not folder.is_dir():
+        raise ModelNotFoundError(
+            f"no model folder at {str(folder)!r}: give the folder that `chatward train --out` wrote, "
+            "or leave it out to use the model that ships with chatward"
+        )
+    path = folder / MANIFEST_FILE
+    try:
+        raw = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ManifestError(
+            f"{str(folder)!r} has no {MANIFEST_FILE}, so it isn't a chatward model folder "
+            "(or was left unfinished): make one with `chatward train --out`"
+        ) from None
+    except OSError as error:
+        raise ManifestError(f"{str(path)!r} can't be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ManifestError(f"{str(path)!r} isn't valid JSON ({error}): get the model folder again") from None
+    return _checked(raw, path)
+
+
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Check every file of *folder* against *manifest*; ModelIntegrityError names the first that differs."""
+    missing = [
+        n for n in (*REQUIRED_FILES, *manifest.files) if n not in manifest.files or not (folder / n).is_file()
+    ]
+    cure = "get the model folder again, or train a new one"
+    if missing:
+        raise ModelIntegrityError(f"{str(folder)!r} lacks {missing[0]!r}: {cure}")
+    for name, expected in manifest.files.items():
+        if _sha256(folder / name) != expected:
+            raise ModelIntegrityError(
+                f"{str(folder / name)!r} was changed after the model was made "
+                f"(its SHA-256 isn't the manifest's {expected[:12]}...): {cure}"
+            )
+    extra = sorted(set(_files_in(folder)) - set(manifest.files))
+    if extra:
+        raise ModelIntegrityError(
+            f"{str(folder)!r} holds {extra[0]!r}, which its manifest doesn't list: {cure}"
+        )
+
+
+def _checked(raw: Any, path: Path) -> Manifest:
+    def bad(why: str) -> ManifestError:
+        return ManifestError(f"{str(path)!r} {why}: get the model folder again")
+
+    if not isinstance(raw, dict):
+        raise bad("isn't a JSON object")
+    version = raw.get("format")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise bad(f"has no usable format version (found {version!r})")
+    if version > FORMAT:
+        raise ModelFormatError(
+            f"{str(path)!r} is of format {version}, and this chatward reads up to {FORMAT}: "
+            "upgrade with `pip install -U chatward`"
+        )
+    types: dict[str, type | tuple[type, ...]] = {
+        "name": str,
+        "temperature": (int, float),
+        "max_tokens": int,
+        "pad_id": int,
+        "provenance": dict,
+        "files": dict,
+        "labels": list,
+        "normaliser": int,
+    }
+    for key, kind in types.items():
+        if not isinstance(raw.get(key), kind) or isinstance(raw[key], bool):
+            raise bad(f"has no usable {key!r} (found {raw.get(key)!r})")
+    if not 0 < raw["temperature"] < float("inf"):
+        raise bad(f"has temperature {raw['temperature']!r}, which isn't a positive number")
+    if not 8 <= raw["max_tokens"] <= 100_000 or raw["pad_id"] < 0:
+        raise bad(f"has max_tokens {raw['max_tokens']!r} and pad_id {raw['pad_id']!r}, out of range")
+    for name, digest in raw["files"].items():
+        inside = name and not Path(name).is_absolute() and ".." not in Path(name).parts
+        if not inside or not isinstance(digest, str):
+            raise bad(f"lists the unusable file {name!r}")
+    if tuple(raw["labels"]) != LABELS:
+        raise ModelFormatError(f"{str(path)!r} has labels {raw['labels']!r}; chatward's are {list(LABELS)!r}")
+    if raw["normaliser"] != NORMALISER_VERSION:
+        raise ModelFormatError(
+            f"{str(path)!r} was made for normaliser {raw['normaliser']}, and this chatward has "
+            f"{NORMALISER_VERSION}: install the chatward it was made with, or train it again"
+        )
+    if raw.get("seal") != _seal_of(raw):
+        raise ModelIntegrityError(
+            f"{str(path)!r} was changed after the model was made (its seal doesn't fit): "
+            "get the model folder again, or train a new one"
+        )
+    known = {key: raw[key] for key in types}
+    return Manifest(**{**known, "labels": LABELS, "format": version})
+
+
+def _seal_of(raw: dict[str, Any]) -> str:
+    """SHA-256 of the manifest's own content, so that a slip in it is seen like one in any other file."""
+    content = {key: value for key, value in raw.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _files_in(folder: Path) -> list[str]:
+    """Every file below *folder* but the manifest, as sorted POSIX paths; hidden and cache files left out."""
+    names = [p.relative_to(folder) for p in folder.rglob("*") if p.is_file()]
+    kept = [n for n in names if not any(part.startswith((".", "__pycache__")) for part in n.parts)]
+    return sorted(n.as_posix() for n in kept if n.as_posix() != MANIFEST_FILE)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Rows in: reading labelled chat and splitting it without leaks."""

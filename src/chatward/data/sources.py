@@ -1,0 +1,164 @@
+"""Reading labelled chat from CSV files, as a recipe describes them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from chatward.errors import (
+    BadRowError,
+    DataError,
+    DataNotFoundError,
+    EmptyDataError,
+    MissingColumnError,
+    NotUtf8Error,
+)
+from chatward.text import grouping_key, normalise
+
+SAMPLE: Final = "sample"
+"""The name that stands for the invented data set shipped with the package."""
+
+_FIELD_LIMIT: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one labelled set lies and how to read it.
+
+    file: CSV file, relative to the data folder.
+    text, label: its columns.
+    classes: what stands in the label column -> class id, from 0. Several values may share an id.
+    group: column whose rows must stay on one side of a split (a match, say); None groups equal texts.
+    separator: a mark between lines sent in a row, read as a space; None if the set has none.
+    """
+
+    name: str
+    file: str
+    text: str
+    label: str
+    classes: dict[str, int] = field(default_factory=lambda: {"0": 0, "1": 1, "2": 2})
+    group: str | None = None
+    separator: str | None = None
+
+    @property
+    def class_count(self) -> int:
+        return max(self.classes.values()) + 1
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled rows of one set, in the file's order.
+
+    texts are normalised and never empty; keys are their grouping keys; groups tell which rows
+    stay together in a split. skipped counts rows whose text is empty. sha256 is the file's.
+    """
+
+    name: str
+    texts: list[str]
+    labels: list[int]
+    keys: list[str]
+    groups: list[str]
+    skipped: int
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def data_folder(data: str) -> Path:
+    """Turn what the user gave as ``--data`` into a folder; ``"sample"`` is the shipped one."""
+    folder = Path(__file__).parent / SAMPLE if data == SAMPLE else Path(data)
+    if not folder.is_dir():
+        raise DataNotFoundError(
+            f"no data folder at {str(folder)!r}: give the folder that holds the files the recipe names, "
+            f"or `--data {SAMPLE}` for the small invented set that ships with chatward"
+        )
+    return folder
+
+
+def read_rows(folder: Path, source: Source) -> Rows:
+    """Read one labelled set.
+
+    Raises DataNotFoundError, NotUtf8Error, EmptyDataError, MissingColumnError, or BadRowError
+    (a label the recipe doesn't list, a row of the wrong width), each naming file and line.
+    """
+    path = folder / source.file
+    text, digest = _read_text(path, source.name)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    csv.field_size_limit(_FIELD_LIMIT)
+    header = _header(reader, path)
+    wanted = [source.text, source.label, *([source.group] if source.group else [])]
+    columns = [_column(header, name, path) for name in wanted]
+    rows = Rows(source.name, [], [], [], [], 0, digest)
+    skipped = 0
+    try:
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise BadRowError(
+                    f"{str(path)!r} line {reader.line_num}: {len(cells)} cells where the header has "
+                    f"{len(header)}: quote cells that hold commas or line breaks"
+                )
+            raw, label = cells[columns[0]], cells[columns[1]].strip()
+            if label not in source.classes:
+                raise BadRowError(
+                    f"{str(path)!r} line {reader.line_num}: label {label!r} isn't one of "
+                    f"{', '.join(map(repr, source.classes))}: correct the row, or the recipe's `classes`"
+                )
+            message = normalise(raw.replace(source.separator, " ") if source.separator else raw)
+            if not message:
+                skipped += 1
+                continue
+            key = grouping_key(message)
+            rows.texts.append(message)
+            rows.labels.append(source.classes[label])
+            rows.keys.append(key)
+            rows.groups.append(f"{source.group}={cells[columns[2]]}" if source.group else f"text={key}")
+    except csv.Error as error:
+        raise BadRowError(f"{str(path)!r} line {reader.line_num}: {error}: correct the row") from None
+    if not rows.texts:
+        raise EmptyDataError(f"{str(path)!r} has a header but no row with text: nothing to train on")
+    return Rows(rows.name, rows.texts, rows.labels, rows.keys, rows.groups, skipped, digest)
+
+
+def _read_text(path: Path, name: str) -> tuple[str, str]:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise DataNotFoundError(
+            f"no file at {str(path)!r}, which the recipe names for {name!r}: "
+            "give another --data folder, or take the set out of the recipe"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{str(path)!r} can't be read: {error.strerror}") from None
+    if not raw.strip():
+        raise EmptyDataError(f"{str(path)!r} is empty: it needs a header and at least one row")
+    try:
+        return raw.decode("utf-8-sig"), hashlib.sha256(raw).hexdigest()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise NotUtf8Error(
+            f"{str(path)!r} isn't UTF-8 (byte 0x{raw[error.start]:02x} on line {line}): "
+            "convert it first, for example `iconv -f WINDOWS-1252 -t UTF-8`"
+        ) from None
+
+
+def _header(reader: object, path: Path) -> list[str]:
+    for cells in reader:  # type: ignore[attr-defined]
+        if cells:
+            return list(cells)
+    raise EmptyDataError(f"{str(path)!r} is empty: it needs a header and at least one row")
+
+
+def _column(header: list[str], name: str, path: Path) -> int:
+    if name not in header:
+        raise MissingColumnError(
+            f"{str(path)!r} has no column {name!r}; it has {', '.join(map(repr, header))}: "
+            "correct the recipe or the file"
+        )
+    return header.index(name)

@@ -1,0 +1,1 @@
+"""Model folder -> predictions, without torch."""

@@ -1,0 +1,77 @@
+"""The only place that runs the model: tokenizer and ONNX Runtime behind one small class."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime as ort
+from tokenizers import Tokenizer
+
+from chatward import artifact
+from chatward.errors import ModelIntegrityError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from chatward.artifact import Manifest
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on (what `taskset` and most containers allow)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class OnnxBackend:
+    """A tokenizer and a graph. Every method may be called from several threads at once."""
+
+    def __init__(self, folder: Path, manifest: Manifest, threads: int) -> None:
+        """Load both from *folder*, whose files must have been verified against *manifest*.
+
+        threads: how many the graph may use for one call; it never starts more.
+        Raises UsageError (threads < 1) or ModelIntegrityError (a file that doesn't load).
+        """
+        if threads < 1:
+            raise UsageError(f"threads is {threads}: give 1 or more")
+        self.max_tokens = manifest.max_tokens
+        self._pad_id = manifest.pad_id
+        try:
+            self._tokenizer = Tokenizer.from_file(str(folder / artifact.TOKENIZER_FILE))
+            self._session = ort.InferenceSession(
+                str(folder / artifact.GRAPH_FILE), _options(threads), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # both libraries raise bare Exception subclasses of their own
+            raise ModelIntegrityError(f"{str(folder)!r} doesn't load: {error}") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(manifest.max_tokens)
+
+    def encode(self, texts: list[str]) -> list[tuple[list[int], bool]]:
+        """Return for each normalised text its token ids and whether it was cut at `max_tokens`."""
+        encodings = self._tokenizer.encode_batch_fast(texts)
+        return [(e.ids, bool(e.overflowing)) for e in encodings]
+
+    def logits(self, rows: list[list[int]]) -> NDArray[np.float32]:
+        """Run one batch of token ids, padded to its longest row; returns rows x 3, in order."""
+        width = max(map(len, rows))
+        ids = np.full((len(rows), width), self._pad_id, np.int64)
+        mask = np.zeros((len(rows), width), np.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        (out,) = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
+        return np.asarray(out, np.float32)
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    # Waiting threads sleep instead of burning the core that someone else's thread needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options

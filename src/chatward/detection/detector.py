@@ -1,0 +1,132 @@
+"""`Detector`: messages in, calibrated probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from chatward import artifact
+from chatward.detection.backend import OnnxBackend, usable_cores
+from chatward.errors import MessageTypeError
+from chatward.schema import LABELS, Prediction
+from chatward.text import normalise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BATCH_ROWS: Final = 64
+BATCH_TOKENS: Final = 4096
+CHUNK_MESSAGES: Final = 4096
+_CHARACTERS_PER_TOKEN: Final = 16
+
+
+class Detector:
+    """A loaded model. Make one, keep it; every method is safe to call from several threads.
+
+    manifest: what the model folder says of itself.
+    """
+
+    def __init__(self, backend: OnnxBackend, manifest: artifact.Manifest) -> None:
+        self.manifest = manifest
+        self._backend = backend
+
+    @classmethod
+    def load(cls, model: str | Path | None = None, *, threads: int | None = None) -> Detector:
+        """Load a model folder, after checking each of its files against the manifest.
+
+        model: a folder written by `chatward train`; None takes the model that ships with chatward.
+        threads: how many threads one call may use; None takes all cores this process may use.
+        Raises ModelNotFoundError, ManifestError, ModelFormatError, ModelIntegrityError or
+        UsageError (threads < 1).
+        """
+        folder = artifact.default_model() if model is None else Path(model)
+        manifest = artifact.read_manifest(folder)
+        artifact.verify(folder, manifest)
+        backend = OnnxBackend(folder, manifest, usable_cores() if threads is None else threads)
+        return cls(backend, manifest)
+
+    def predict(self, messages: Iterable[str]) -> list[Prediction]:
+        """Classify *messages*; one prediction each, in order.
+
+        The same text is computed once, so it always gets the same answer within a call. An empty
+        message is answered like any other. All messages are held in memory: for more than fits,
+        use `predict_stream`.
+        Raises MessageTypeError for a bare ``str`` and for any message that isn't one.
+        """
+        texts = _normalised(messages)
+        places: dict[str, int] = {}
+        order = [places.setdefault(text, len(places)) for text in texts]
+        answers = self._classify(list(places))
+        return [answers[place] for place in order]
+
+    def predict_stream(self, messages: Iterable[str], chunk: int = CHUNK_MESSAGES) -> Iterator[Prediction]:
+        """Classify any number of messages in constant memory; one prediction each, in order.
+
+        chunk: how many messages are read ahead and worked on together; answers come a chunk late.
+        Raises as `predict` does.
+        """
+        if isinstance(messages, str | bytes):
+            _normalised(messages)
+        source = iter(messages)
+        while block := list(islice(source, chunk)):
+            yield from self.predict(block)
+
+    def _classify(self, texts: list[str]) -> list[Prediction]:
+        limit = self._backend.max_tokens * _CHARACTERS_PER_TOKEN
+        encoded = self._backend.encode([text[:limit] for text in texts])
+        probabilities = np.empty((len(texts), len(LABELS)), np.float64)
+        by_length = sorted(range(len(texts)), key=lambda i: len(encoded[i][0]))
+        for batch in _batches(by_length, [len(ids) for ids, _ in encoded]):
+            logits = self._backend.logits([encoded[i][0] for i in batch])
+            probabilities[batch] = _softmax(logits / self.manifest.temperature)
+        best = probabilities.argmax(axis=1)
+        return [
+            Prediction(LABELS[b], dict(zip(LABELS, p, strict=True)), "full", cut or len(text) > limit)
+            for b, p, (_, cut), text in zip(best, probabilities.tolist(), encoded, texts, strict=True)
+        ]
+
+
+def _normalised(messages: Iterable[str]) -> list[str]:
+    if isinstance(messages, str | bytes):
+        raise MessageTypeError(
+            f"predict takes a list of messages, not one {type(messages).__name__}: put it in a list, "
+            'as in predict(["gg ez"])'
+        )
+    texts = []
+    for place, message in enumerate(messages):
+        if not isinstance(message, str):
+            raise MessageTypeError(
+                f"message {place} is {_shown(message)} ({type(message).__name__}), not a string: "
+                "leave it out, or turn it into text first"
+            )
+        texts.append(normalise(message))
+    return texts
+
+
+def _shown(value: object, width: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _batches(order: list[int], lengths: list[int]) -> Iterator[list[int]]:
+    """Cut *order*, sorted by length, into batches of at most BATCH_ROWS rows and BATCH_TOKENS tokens."""
+    batch: list[int] = []
+    for i in order:
+        if batch and (len(batch) == BATCH_ROWS or (len(batch) + 1) * lengths[i] > BATCH_TOKENS):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    scores = logits.astype(np.float64)
+    scores -= scores.max(axis=1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=1, keepdims=True)
+    return scores

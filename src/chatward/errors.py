@@ -1,0 +1,139 @@
+"""Every error chatward raises on purpose, each with its exit code and HTTP status.
+
+    ChatwardError ............................ 1   500
+    ├── UsageError ........................... 2   400   options that contradict each other
+    ├── DataError ........................... 10   422
+    │   ├── DataNotFoundError ............... 11   404   the file or folder isn't there
+    │   ├── NotUtf8Error .................... 12   415   bytes that aren't UTF-8
+    │   ├── EmptyDataError .................. 13   422   no row to work on
+    │   ├── MissingColumnError .............. 14   422   the named column isn't there
+    │   ├── BadRowError ..................... 15   422   a training row that can't be used
+    │   └── UnknownFormatError .............. 16   415   neither CSV, JSONL nor Parquet
+    ├── RecipeError ......................... 20   422   a wrong key or value in a recipe
+    ├── BackboneError ....................... 21   404   a pre-trained encoder that can't be loaded
+    ├── ResumeError ......................... 22   409   kept training state that can't be continued
+    ├── ParityError ......................... 23   500   the exported model strays from the trained one
+    ├── ModelError .......................... 30   500
+    │   ├── ModelNotFoundError .............. 31   404   no such model folder
+    │   ├── ManifestError ................... 32   500   no manifest, or one that can't be read
+    │   ├── ModelFormatError ................ 33   500   written for another version of chatward
+    │   └── ModelIntegrityError ............. 34   500   a file missing, added or changed
+    ├── MessageTypeError (a TypeError too) .. 40   422   a message that isn't a string
+    ├── OutputError ......................... 50   500   a result that can't be written
+    ├── MissingExtraError ................... 60   501   an optional dependency isn't installed
+    └── PortError ........................... 61   500   the web page's port is taken
+
+Codes 0, 1, 2 and 130 keep their usual meaning: success, unforeseen failure, wrong usage, Ctrl-C.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ChatwardError(Exception):
+    """Base of the tree. ``str(error)`` says what is wrong, with which value, and what to do."""
+
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+
+
+class UsageError(ChatwardError):
+    exit_code = 2
+    http_status = 400
+
+
+class DataError(ChatwardError):
+    exit_code = 10
+    http_status = 422
+
+
+class DataNotFoundError(DataError):
+    exit_code = 11
+    http_status = 404
+
+
+class NotUtf8Error(DataError):
+    exit_code = 12
+    http_status = 415
+
+
+class EmptyDataError(DataError):
+    exit_code = 13
+
+
+class MissingColumnError(DataError):
+    exit_code = 14
+
+
+class BadRowError(DataError):
+    exit_code = 15
+
+
+class UnknownFormatError(DataError):
+    exit_code = 16
+    http_status = 415
+
+
+class RecipeError(ChatwardError):
+    exit_code = 20
+    http_status = 422
+
+
+class BackboneError(ChatwardError):
+    exit_code = 21
+    http_status = 404
+
+
+class ResumeError(ChatwardError):
+    exit_code = 22
+    http_status = 409
+
+
+class ParityError(ChatwardError):
+    exit_code = 23
+
+
+class ModelError(ChatwardError):
+    exit_code = 30
+
+
+class ModelNotFoundError(ModelError):
+    exit_code = 31
+    http_status = 404
+
+
+class ManifestError(ModelError):
+    exit_code = 32
+
+
+class ModelFormatError(ModelError):
+    exit_code = 33
+
+
+class ModelIntegrityError(ModelError):
+    exit_code = 34
+
+
+class MessageTypeError(ChatwardError, TypeError):
+    exit_code = 40
+    http_status = 422
+
+
+class OutputError(ChatwardError):
+    exit_code = 50
+
+
+class MissingExtraError(ChatwardError):
+    """An optional dependency is missing; the message names the extra that brings it."""
+
+    exit_code = 60
+    http_status = 501
+
+    def __init__(self, extra: str, what: str) -> None:
+        self.extra = extra
+        super().__init__(f'{what} needs the "{extra}" extra: pip install "chatward[{extra}]"')
+
+
+class PortError(ChatwardError):
+    exit_code = 61

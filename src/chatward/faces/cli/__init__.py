@@ -1,0 +1,1 @@
+"""The `chatward` command: one module a command, errors turned into exit codes in `main`."""

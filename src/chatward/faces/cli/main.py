@@ -1,0 +1,73 @@
+"""The command `chatward`: gathers the commands and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+import typer
+
+from chatward import __version__
+from chatward.errors import ChatwardError
+from chatward.faces.cli.app import app_command
+from chatward.faces.cli.predict import predict
+from chatward.faces.cli.score import score
+from chatward.faces.cli.train import train
+
+INTERRUPTED = 130
+
+cli = typer.Typer(
+    name="chatward",
+    help="Guards game chat: non-toxic, mild toxicity or toxic, with probabilities one can trust.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cli.command()(predict)
+cli.command()(score)
+cli.command()(train)
+cli.command("app")(app_command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"chatward {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+def main() -> NoReturn:
+    """Run the command line. Exit codes are those of `chatward.errors`."""
+    # Terminated like interrupted, so that unfinished files are cleaned up either way.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # Chat holds characters that some terminals can't show: those are escaped rather than fatal.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        cli(standalone_mode=True)
+    except ChatwardError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing unfinished was left under its final name", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (`head`, say) has gone. Python would complain again on flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"chatward: {message}", err=True)
+    sys.exit(code)

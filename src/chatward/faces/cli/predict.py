@@ -1,0 +1,115 @@
+"""`chatward predict`: messages from the command line or standard input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chatward.errors import NotUtf8Error, UsageError
+
+if TYPE_CHECKING:
+    from chatward.schema import Prediction
+
+_BAR = 10
+_COLOURS = ("green", "yellow", "red")
+
+
+def predict(
+    messages: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TEXT...", help="Messages; none, or -, reads standard input, one a line."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")] = False,
+    model: Annotated[
+        Path | None, typer.Option(help="Model folder; the one that ships with chatward if left out.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads to use; all cores if left out.")] = None,
+) -> None:
+    """Classify messages: non-toxic, mild toxicity or toxic, with probabilities."""
+    from chatward.detection.detector import Detector
+
+    from_stdin = not messages or messages == ["-"]
+    if from_stdin and sys.stdin.isatty() and not messages:
+        raise UsageError('no message: give one, as in `chatward predict "gg ez"`, or pipe lines in')
+    source: Iterable[str] = _lines() if from_stdin else messages or []
+    detector = Detector.load(model, threads=threads)
+    if as_json:
+        for text, prediction in _paired(source, detector.predict_stream):
+            typer.echo(_json_line(text, prediction))
+    else:
+        _show_table(list(_paired(source, detector.predict_stream)))
+
+
+def _paired(source: Iterable[str], classify: object) -> Iterator[tuple[str, Prediction]]:
+    """Yield messages with their predictions, keeping no more than what is read ahead."""
+    from collections import deque
+
+    kept: deque[str] = deque()
+
+    def remember() -> Iterator[str]:
+        for text in source:
+            kept.append(text)
+            yield text
+
+    for prediction in classify(remember()):  # type: ignore[operator]
+        yield kept.popleft(), prediction
+
+
+def _lines() -> Iterator[str]:
+    for number, raw in enumerate(sys.stdin.buffer, 1):
+        try:
+            yield raw.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise NotUtf8Error(
+                f"standard input isn't UTF-8 (byte 0x{raw[error.start]:02x} on line {number}): "
+                "convert it first, for example `iconv -f WINDOWS-1252 -t UTF-8`"
+            ) from None
+
+
+def _json_line(text: str, prediction: Prediction) -> str:
+    shown = {
+        "text": text,
+        "label": prediction.label,
+        "probabilities": {label: round(p, 6) for label, p in prediction.probabilities.items()},
+        "tier": prediction.tier,
+        "truncated": prediction.truncated,
+    }
+    # Escaped where JSON allows it, so that lone surrogates stay valid output.
+    return json.dumps(shown, ensure_ascii=not text.isprintable())
+
+
+def _show_table(rows: list[tuple[str, Prediction]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from chatward.schema import LABELS
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("message", overflow="fold", ratio=1)
+    table.add_column("label", no_wrap=True)
+    for label in LABELS:
+        table.add_column(label, no_wrap=True)
+    for text, prediction in rows:
+        shown = text.encode("utf-8", "backslashreplace").decode()
+        shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in shown)
+        if len(shown) > 300:
+            shown = shown[:297] + "..."
+        colour = _COLOURS[LABELS.index(prediction.label)]
+        cut = " (only its beginning was read)" if prediction.truncated else ""
+        cells = [
+            Text.assemble(_bar(p), f" {100 * p:5.1f} %", style=_COLOURS[i] if p >= 0.5 else "")
+            for i, p in enumerate(prediction.probabilities.values())
+        ]
+        table.add_row(Text(shown + cut), Text(prediction.label, style=f"bold {colour}"), *cells)
+    Console().print(table)
+
+
+def _bar(share: float) -> str:
+    filled = round(share * _BAR)
+    return "█" * filled + "░" * (_BAR - filled)

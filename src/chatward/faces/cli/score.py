@@ -1,0 +1,5 @@
+"""`chatward score`: being written."""
+
+
+def score() -> None:
+    """Being written."""

@@ -1,0 +1,173 @@
+"""`chatward train`: a recipe and labelled rows -> a model folder."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chatward.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+def train(
+    recipe: Annotated[Path, typer.Option(help="TOML recipe, such as recipes/dota2.toml.")],
+    data: Annotated[
+        str, typer.Option(help="Folder with the recipe's files, or `sample` for the invented set.")
+    ],
+    out: Annotated[Path, typer.Option(help="Model folder to write; must not exist yet.")],
+    backbone: Annotated[
+        str | None, typer.Option(help="Encoder to start from, Hub name or folder; the recipe's if left out.")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validate with so many folds and write the figures, not a model.")
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder that --folds wrote: its figures go into the model card.")
+    ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Where unfinished work is kept; OUT.training, removed at the end, if left out."),
+    ] = None,
+    weights: Annotated[
+        bool, typer.Option("--weights/--no-weights", help="Keep the fp32 PyTorch weights in OUT/pytorch.")
+    ] = True,
+) -> None:
+    """Train a model, or cross-validate a recipe. A killed run goes on where it was when started again."""
+    # Read by libraries while they are imported: no progress bars or thread warnings beside our own.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        from chatward.training import run
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("chatward"):
+            raise
+        raise MissingExtraError("train", f"`chatward train` ({error.name} is missing and)") from None
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with _Bars(console) as bars:
+        if folds is not None:
+            record = run.fold(recipe, data, backbone, out, folds, bars, work=work)
+        else:
+            record = run.train(
+                recipe, data, backbone, out, bars, work=work, folds=figures, keep_weights=weights
+            )
+    if folds is not None:
+        _show_folds(record["cross_validation"], record["seconds"])
+        console.print(f"Figures in {out / run.FOLDS_FILE}")
+    else:
+        _show_run(record)
+        console.print(f'Model in {out}; try: chatward predict --model {out} "gg ez"', highlight=False)
+
+
+class _Bars:
+    """Live progress of training on *console*; plain lines, one an epoch, where it isn't a terminal."""
+
+    def __init__(self, console: Any) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console
+        self._progress: Progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("macro F1 {task.fields[score]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._stage = ""
+        self._loss = math.nan
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def start(self, stage: str, steps: int, done: int) -> None:
+        self._finish()
+        self._stage = stage
+        resumed = f" (resumed at step {done})" if done else ""
+        self._task = self._progress.add_task(stage + resumed, total=steps, loss="-", score="-")
+        self._progress.update(self._task, completed=done)
+        if not self._console.is_terminal:
+            self._console.print(f"{stage}: {steps} steps{resumed}", highlight=False)
+
+    def step(self, loss: float) -> None:
+        self._loss = loss
+        if self._task is not None:
+            self._progress.update(self._task, advance=1, loss=f"{loss:.3f}")
+
+    def epoch(self, number: int, figures: dict[str, float]) -> None:
+        score = f"{100 * figures['macro_f1']:.1f}" if figures else "-"
+        if self._task is not None:
+            self._progress.update(self._task, score=score)
+        if not self._console.is_terminal:
+            told = f", macro F1 {score}" if figures else ""
+            self._console.print(f"{self._stage}: epoch {number}, loss {self._loss:.3f}{told}", highlight=False)
+
+    def _finish(self) -> None:
+        if self._task is not None:
+            task = self._progress.tasks[-1]
+            self._progress.update(self._task, total=task.completed)
+            self._progress.stop_task(self._task)
+
+
+def _show_folds(report: dict[str, Any], seconds: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title=f"{report['folds']}-fold cross-validation, rows not seen, 95 % intervals ({seconds / 60:.0f} min)",
+        title_justify="left",
+    )
+    for name in ("set", "rows", "accuracy %", "macro F1", "flag F1", "log loss", "ECE", "ECE before"):
+        table.add_column(name, justify="left" if name == "set" else "right")
+    for name, f in report["sets"].items():
+        spans = f["intervals"]
+
+        def cell(key: str, f: dict[str, Any] = f, spans: dict[str, Any] = spans) -> str:
+            scale, digits = (1, 3) if key == "log_loss" else (100, 1)
+            low, high = spans[key]
+            return f"{scale * f[key]:.{digits}f}\n{scale * low:.{digits}f}-{scale * high:.{digits}f}"
+
+        table.add_row(
+            name,
+            f"{f['rows']:,}",
+            *(cell(k) for k in ("accuracy", "macro_f1", "flag_f1", "log_loss")),
+            f"{f['ece']:.3f}",
+            f"{f['ece_before']:.3f}",
+        )
+    Console().print(table)
+
+
+def _show_run(record: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    held = record["finetune"]["held_out_by_the_members"]
+    after, before, parity = held["after_temperature"], held["before_temperature"], record["parity"]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in (
+        ("validation rows", f"{after['rows']:,}"),
+        ("accuracy", f"{100 * after['accuracy']:.1f} %"),
+        ("macro F1", f"{100 * after['macro_f1']:.1f}"),
+        ("log loss", f"{before['log_loss']:.3f} -> {after['log_loss']:.3f} with temperature"),
+        ("calibration error", f"{before['ece']:.3f} -> {after['ece']:.3f} with temperature"),
+        ("temperature", f"{record['finetune']['temperature']:.3f}"),
+        ("int8 labels agreeing", f"{100 * parity['label_agreement']:.2f} % of {parity['rows']:,}"),
+        ("int8 macro F1", f"{parity['macro_f1_int8']:.2f} (PyTorch {parity['macro_f1_pytorch']:.2f})"),
+        ("int8 against fp32", f"{parity['int8_speed_over_fp32']:.1f} times as fast"),
+        ("took", f"{record['seconds'] / 60:.1f} min"),
+    ):
+        table.add_row(name, value)
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""Labelled rows -> model folder. Needs the `train` extra."""

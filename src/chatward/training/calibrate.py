@@ -1,0 +1,36 @@
+"""Temperature scaling: one number that makes the probabilities mean what they say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def softmax(logits: NDArray[Any], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Return softmax(logits / temperature) along the last axis, in double precision."""
+    scores = logits.astype(np.float64) / temperature
+    scores -= scores.max(axis=-1, keepdims=True)
+    exp = np.exp(scores)
+    return np.asarray(exp / exp.sum(axis=-1, keepdims=True))
+
+
+def fit_temperature(logits: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Return the temperature, from 0.2 to 5, with the least log loss on rows not trained on.
+
+    logits: rows x classes; truth: class ids. (Guo et al. 2017, arXiv 1706.04599, section 4.2.)
+    """
+    rows = np.arange(len(truth))
+
+    def loss(log_temperature: float) -> float:
+        scores = logits.astype(np.float64) / np.exp(log_temperature)
+        top = scores.max(axis=1)
+        normaliser = top + np.log(np.exp(scores - top[:, None]).sum(axis=1))
+        return float((normaliser - scores[rows, truth]).mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(0.2), np.log(5.0)), method="bounded")
+    return float(np.exp(found.x))

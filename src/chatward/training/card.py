@@ -1,0 +1,91 @@
+"""The model card of a model folder, its figures taken from the run record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from chatward.schema import LABELS
+from chatward.training.config import Recipe
+
+
+def write_card(path: Path, recipe: Recipe, record: dict[str, Any]) -> None:
+    """Write the card to *path*: use, data, figures, limits. `recipe.card` brings what no run can know."""
+    parts = [
+        f"# {recipe.name}\n",
+        f"A chatward model: reads a chat message and gives calibrated probabilities of {', '.join(LABELS)}.\n",
+        "```python\nfrom chatward import Detector\n\n"
+        'Detector.load("FOLDER").predict(["gg wp everyone"])\n```\n',
+        _origin(record),
+        _figures(record),
+        _export(record),
+        recipe.card.strip() + "\n" if recipe.card else "",
+    ]
+    path.write_text("\n".join(part for part in parts if part), encoding="utf-8")
+
+
+def _origin(record: dict[str, Any]) -> str:
+    backbone = record["backbone"]["recipe"]
+    adapted = record["adapt"].get("sets", {})
+    lines = [
+        "## How it was made\n",
+        f"`chatward train` {record['chatward']} on {record['created'][:10]}, from `{backbone}`, "
+        f"{record['seconds'] / 60:.0f} minutes on {record['machine']['cores']} CPU cores. "
+        "Recipe, versions, hashes and every epoch are in `run.json`.\n",
+        "| set | rows | used for |",
+        "|---|---|---|",
+        *(
+            f"| {n} | {f['rows']:,} | adapting ({f['distinct']:,} different texts) |"
+            for n, f in adapted.items()
+        ),
+        *(f"| {name} | {facts['rows']:,} | the three levels |" for name, facts in record["data"].items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _figures(record: dict[str, Any]) -> str:
+    report = record["cross_validation"]
+    if report is None:
+        held = record["finetune"]["held_out_by_the_members"]
+        after, before = held["after_temperature"], held["before_temperature"]
+        return (
+            "## Figures\n\n"
+            f"On the {after['rows']:,} rows that members of the model kept for validation (also used to stop "
+            f"training, so slightly flattering): accuracy {100 * after['accuracy']:.1f} %, macro F1 "
+            f"{100 * after['macro_f1']:.1f}, log loss {after['log_loss']:.3f}, calibration error "
+            f"{before['ece']:.3f} before and {after['ece']:.3f} after temperature. "
+            "`chatward train --folds 5` gives figures on rows not seen.\n"
+        )
+    lines = [
+        "## Figures\n",
+        f"{report['folds']}-fold cross-validation of the same recipe, on rows not seen (no text and no match on "
+        "both sides), with 95 % bootstrap intervals. Flag F1 is that of *mild or toxic* against *non-toxic*.\n",
+        "| set | rows | accuracy % | macro F1 | flag F1 | log loss | calibration error |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, f in report["sets"].items():
+        spans = {k: f"({100 * a:.1f} to {100 * b:.1f})" for k, (a, b) in f["intervals"].items()}
+        low, high = f["intervals"]["log_loss"]
+        lines.append(
+            f"| {name} | {f['rows']:,} | {100 * f['accuracy']:.1f} {spans['accuracy']} "
+            f"| {100 * f['macro_f1']:.1f} {spans['macro_f1']} | {100 * f['flag_f1']:.1f} {spans['flag_f1']} "
+            f"| {f['log_loss']:.3f} ({low:.3f} to {high:.3f}) | {f['ece']:.3f} (before temperature {f['ece_before']:.3f}) |"
+        )
+    lines += ["\n| level, all rows | precision | recall | F1 | rows |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {label} | {c['precision']:.2f} | {c['recall']:.2f} | {c['f1']:.2f} | {c['rows']:,} |"
+        for label, c in report["sets"]["all"]["per_class"].items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _export(record: dict[str, Any]) -> str:
+    p = record["parity"]
+    return (
+        "## int8 against PyTorch\n\n"
+        f"On {p['rows']:,} messages: {100 * p['label_agreement']:.2f} % of labels agree, probabilities differ by "
+        f"{p['mean_probability_difference']:.4f} on average and {p['largest_probability_difference']:.3f} at most. "
+        f"Macro F1 on the {p['validation_rows']:,} validation rows: {p['macro_f1_pytorch']:.2f} in PyTorch, "
+        f"{p['macro_f1_int8']:.2f} in int8. One thread runs int8 {p['int8_speed_over_fp32']:.1f} times as fast as "
+        "fp32.\n"
+    )

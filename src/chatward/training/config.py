@@ -1,0 +1,195 @@
+"""The recipe: all that decides what a training run gives, but for the data and the backbone."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+import typing
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from chatward.data.sources import Source
+from chatward.errors import RecipeError
+from chatward.schema import LABELS
+
+FORMAT: Final = 1
+
+
+def _range(low: float, high: float, default: Any = MISSING) -> Any:
+    return field(default=default, metadata={"range": (low, high)})
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """AdamW with linear warm-up and linear decay.
+
+    learning_rate: of the encoder. head_rate: how many times that the new layers get.
+    batch_size: rows a step. warmup: share of all steps. dropout: None keeps the backbone's own.
+    clip: largest norm of the gradient.
+    """
+
+    learning_rate: float = _range(1e-8, 1.0)
+    batch_size: int = _range(1, 4096)
+    head_rate: float = _range(0.01, 1000, 10.0)
+    warmup: float = _range(0, 0.9, 0.1)
+    weight_decay: float = _range(0, 1, 0.01)
+    dropout: float | None = _range(0, 0.9, None)
+    clip: float = _range(0.001, 1000, 1.0)
+
+
+@dataclass(frozen=True)
+class Adapt:
+    """First stage: the encoder learns chat from larger sets with labels of their own, one head each.
+
+    Rows whose text stands in any fine-tuning row are left out, so that a held-out row was never
+    seen. Equal texts become one row whose target is the distribution of its labels.
+    """
+
+    sets: list[Source]
+    optimiser: Optimiser
+    epochs: int = _range(0, 1000, 3)
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Second stage: the three levels.
+
+    epochs: at most; patience: epochs without a better macro F1 on the validation rows after which a
+    member stops. The best epoch is kept.
+    members: how many fine-tunings, each with its own seed, are averaged weight by weight into one
+    model ("model soup", Wortsman et al. 2022, arXiv 2203.05482).
+    validation_folds: each member keeps one of so many folds of the rows, another one than the member before,
+    for early stopping and temperature.
+    class_weight_power: rows of a class weigh (rows / (classes x rows of the class)) ** power;
+    0 is no weighting, 1 balances the classes.
+    label_smoothing: share of the target spread over all classes.
+    """
+
+    sets: list[Source]
+    optimiser: Optimiser
+    epochs: int = _range(1, 1000, 4)
+    patience: int = _range(1, 1000, 2)
+    members: int = _range(1, 100, 1)
+    validation_folds: int = _range(2, 100, 10)
+    class_weight_power: float = _range(0, 2, 0.0)
+    label_smoothing: float = _range(0, 0.5, 0.05)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the int8 model may stray from PyTorch on the validation rows before nothing is written.
+
+    max_macro_f1_loss: in points (0 to 100). min_label_agreement: share of rows, 0 to 1.
+    max_probability_difference: largest over all rows and labels.
+    """
+
+    max_macro_f1_loss: float = _range(0, 100, 0.3)
+    min_label_agreement: float = _range(0, 1, 0.99)
+    max_probability_difference: float = _range(0, 1, 0.2)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe; `read_recipe` makes one from TOML.
+
+    backbone: Hub name or folder, unless ``--backbone`` says otherwise. max_tokens: longest input.
+    card: Markdown for the model card: data and their licences, limits, whatever no run can know.
+    """
+
+    format: int
+    name: str
+    backbone: str
+    finetune: Finetune
+    adapt: Adapt | None = None
+    parity: Parity = field(default_factory=Parity)
+    seed: int = _range(0, 2**31, 0)
+    max_tokens: int = _range(8, 8192, 128)
+    card: str = ""
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises RecipeError, which names the key, what stands there and what may stand there.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"no recipe at {str(path)!r}: give a TOML file such as recipes/dota2.toml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{str(path)!r} can't be read as UTF-8 text: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{str(path)!r} isn't valid TOML: {error}") from None
+    if table.get("format") != FORMAT:
+        raise RecipeError(
+            f"{str(path)!r} has format = {table.get('format')!r}; this chatward reads format = {FORMAT}"
+        )
+    recipe: Recipe = _build(Recipe, table, str(path), "")
+    _check_sets(recipe, str(path))
+    return recipe
+
+
+def _build(cls: Any, table: Any, path: str, where: str) -> Any:
+    if not isinstance(table, dict):
+        raise RecipeError(f"{path}: {where.rstrip('.')} is {table!r}; it must be a table of keys and values")
+    names = [f.name for f in fields(cls)]
+    for key in table:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, 1)
+            cure = f"did you mean {near[0]!r}?" if near else f"the keys here are {', '.join(names)}"
+            raise RecipeError(f"{path}: unknown key {where + key!r}: {cure}")
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for f in fields(cls):
+        if f.name in table:
+            value = _typed(hints[f.name], table[f.name], path, where + f.name)
+            low, high = f.metadata.get("range", (None, None))
+            if low is not None and value is not None and not low <= value <= high:
+                raise RecipeError(f"{path}: {where + f.name} is {value!r}; it must be from {low} to {high}")
+            values[f.name] = value
+        elif f.default is MISSING and f.default_factory is MISSING:
+            raise RecipeError(f"{path}: the key {where + f.name!r} is missing")
+    return cls(**values)
+
+
+def _typed(kind: Any, value: Any, path: str, where: str) -> Any:
+    if isinstance(kind, types.UnionType):  # "T | None": TOML has no null, so a value is a T
+        kind = typing.get_args(kind)[0]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if typing.get_origin(kind) is list:
+        if not isinstance(value, list) or not value:
+            raise RecipeError(f"{path}: {where} is {value!r}; it must be a list of one or more tables")
+        item = typing.get_args(kind)[0]
+        return [_typed(item, v, path, f"{where}[{i}]") for i, v in enumerate(value)]
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, dict) or any(type(v) is not int or v < 0 for v in value.values()) or not value:
+            raise RecipeError(f"{path}: {where} is {value!r}; it must map labels to class ids 0, 1, 2, ...")
+        return dict(value)
+    if hasattr(kind, "__dataclass_fields__"):
+        return _build(kind, value, path, f"{where}.")
+    if type(value) is not kind:
+        raise RecipeError(f"{path}: {where} is {value!r}; it must be of type {kind.__name__}")
+    return value
+
+
+def _check_sets(recipe: Recipe, path: str) -> None:
+    stages = {"finetune": recipe.finetune.sets, "adapt": recipe.adapt.sets if recipe.adapt else []}
+    for stage, sets in stages.items():
+        names = [s.name for s in sets]
+        if len(set(names)) != len(names):
+            raise RecipeError(f"{path}: {stage}.sets has two sets of one name: {', '.join(names)}")
+        for i, source in enumerate(sets):
+            ids = set(source.classes.values())
+            if ids != set(range(len(ids))) or len(ids) < 2:
+                raise RecipeError(
+                    f"{path}: {stage}.sets[{i}].classes uses the ids {sorted(ids)}; "
+                    "they must be 0, 1, 2, ... without a gap, two or more"
+                )
+            if stage == "finetune" and len(ids) != len(LABELS):
+                raise RecipeError(
+                    f"{path}: finetune.sets[{i}].classes has {len(ids)} classes; "
+                    f"the levels are {len(LABELS)}: {', '.join(LABELS)}"
+                )

@@ -1,0 +1,161 @@
+"""Loading a pre-trained encoder and its tokenizer, whatever its architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import logging as transformers_logging
+
+from chatward.errors import BackboneError, RecipeError
+from chatward.schema import LABELS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DROPOUTS: Final = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "hidden_dropout",
+    "dropout",
+    "attention_dropout",
+    "mlp_dropout",
+    "embedding_dropout",
+)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pre-trained encoder by Hub name or folder, with its tokenizer.
+
+    tokenizer: the transformers tokenizer. max_tokens: what the recipe asks for.
+    """
+
+    name: str
+    tokenizer: Any
+    max_tokens: int
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Return token ids of normalised texts as detection makes them: same tokenizer, same limit."""
+        fast = self.tokenizer.backend_tokenizer
+        fast.no_padding()
+        fast.enable_truncation(self.max_tokens)
+        return [e.ids for e in fast.encode_batch_fast(texts)]
+
+    def classifier(self, outputs: int, dropout: float | None, seed: int) -> torch.nn.Module:
+        """Return the encoder with a new output layer of *outputs* logits, drawn with *seed*.
+
+        It is the architecture's own sequence classifier, so that any program can load it later.
+        """
+        torch.manual_seed(seed)
+        config = self._config()
+        config.num_labels = outputs
+        if outputs == len(LABELS):
+            config.id2label = dict(enumerate(LABELS))
+            config.label2id = {label: i for i, label in enumerate(LABELS)}
+        for key in _DROPOUTS:
+            if dropout is not None and hasattr(config, key):
+                setattr(config, key, dropout)
+        return _loading(  # type: ignore[no-any-return]
+            self.name,
+            lambda: AutoModelForSequenceClassification.from_pretrained(
+                self.name,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                trust_remote_code=False,
+            ),
+        )
+
+    def _config(self) -> Any:
+        return _loading(self.name, lambda: AutoConfig.from_pretrained(self.name, trust_remote_code=False))
+
+
+def open_backbone(name: str, max_tokens: int) -> Backbone:
+    """Find the encoder *name* (Hub name or folder) and load its tokenizer.
+
+    Raises BackboneError (not found, no fast tokenizer, no padding token) or RecipeError
+    (max_tokens is more than the encoder reads).
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    tokenizer = _loading(name, lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False))
+    if not tokenizer.is_fast:
+        raise BackboneError(f"backbone {name!r} has no fast tokenizer (tokenizer.json), which detection needs")
+    if tokenizer.pad_token_id is None:
+        raise BackboneError(
+            f"backbone {name!r} has no padding token: choose an encoder such as BERT or RoBERTa"
+        )
+    backbone = Backbone(name, tokenizer, max_tokens)
+    config = backbone._config()
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions:
+        # RoBERTa and its kin count positions from the padding id on.
+        readable = positions - (config.pad_token_id + 1 if "roberta" in config.model_type else 0)
+        if max_tokens > readable:
+            raise RecipeError(
+                f"max_tokens is {max_tokens}, and backbone {name!r} reads {readable} at most: "
+                "lower it in the recipe"
+            )
+    return backbone
+
+
+def copy_weights(source: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
+    """Copy into *model* every weight of *source* that has the same name and shape.
+
+    What stays as it is: the output layer, whose shape depends on the number of classes.
+    """
+    own = model.state_dict()
+    fitting = {k: v for k, v in source.items() if k in own and own[k].shape == v.shape}
+    model.load_state_dict(fitting, strict=False)
+
+
+def new_layer_names(model: Any) -> set[str]:
+    """Return the names of the parameters outside the pre-trained encoder."""
+    inside = f"{model.base_model_prefix}."
+    return {name for name, _ in model.named_parameters() if not name.startswith(inside)}
+
+
+def pad(rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and mask (int64, rows x longest) of token id lists."""
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+        mask[i, : len(row)] = 1
+    return ids, mask
+
+
+@torch.no_grad()
+def logits_of(model: torch.nn.Module, rows: list[list[int]], pad_id: int, batch: int = 128) -> NDArray[Any]:
+    """Return the model's logits (float32, rows x outputs), in order; dropout off."""
+    was_training = model.training
+    model.eval()
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    parts = []
+    for start in range(0, len(order), batch):
+        ids, mask = pad([rows[i] for i in order[start : start + batch]], pad_id)
+        parts.append(model(input_ids=ids, attention_mask=mask).logits)
+    model.train(was_training)
+    out = torch.empty(len(rows), parts[0].shape[1])
+    out[order] = torch.cat(parts)
+    return out.numpy()
+
+
+def _loading(name: str, load: Any) -> Any:
+    try:
+        return load()
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        if Path(name).is_dir():
+            cure = "the folder must hold config.json, tokenizer.json and model.safetensors of an encoder"
+        elif any(mark in name for mark in ("\\", "./")) or name.startswith(("/", "~")) or name.count("/") > 1:
+            cure = "there is no such folder"
+        else:
+            cure = "there is no such folder, and the Hub has no such model or can't be reached from here"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BackboneError(f"backbone {name!r} can't be loaded: {cure} ({reason[:200]})") from None

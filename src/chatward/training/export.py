@@ -1,0 +1,175 @@
+"""PyTorch -> ONNX -> int8, with proof that nothing was lost on the way."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import onnxruntime as ort
+import torch
+
+from chatward.errors import ParityError
+from chatward.evaluation.metrics import macro_f1
+from chatward.schema import LABELS
+from chatward.training.calibrate import softmax
+from chatward.training.config import Parity
+from chatward.training.encoder import logits_of
+from chatward.training.quantise import quantise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_OPSET: Final = 17
+_BATCH: Final = 64
+
+
+class _Graph(torch.nn.Module):
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        return logits
+
+
+def export(model: Any, target: Path, scratch: Path) -> int:
+    """Write *model* to *target* as an int8 graph; return how many matrix products are in int8.
+
+    scratch: folder for the fp32 graph, ``fp32.onnx``, which stays there. Raises ParityError where a
+    product with a constant matrix could not be turned.
+    """
+    traced, fp32 = scratch / "traced.onnx", scratch / "fp32.onnx"
+    model.eval()
+    model.set_attn_implementation("eager")  # exports to fewer nodes than the others
+    ids = torch.tensor([[5, 6, 7, 8, 9], [5, 6, 7, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    axes = {0: "rows", 1: "tokens"}
+    with warnings.catch_warnings():
+        # The tracing exporter says it is deprecated and that shapes are traced; the parity check covers both.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _Graph(model).eval(),
+            (ids, mask),
+            str(traced),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["logits"],
+            dynamic_axes={"input_ids": axes, "attention_mask": axes, "logits": {0: "rows"}},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(fp32)
+    options.log_severity_level = 3
+    ort.InferenceSession(str(traced), options, providers=["CPUExecutionProvider"])
+    traced.unlink()
+    products = quantise(fp32, target)
+    if products == 0:
+        raise ParityError("no matrix product could be turned to int8: this backbone can't be exported yet")
+    return products
+
+
+def check_parity(
+    model: torch.nn.Module,
+    fp32: Path,
+    int8: Path,
+    tokens: list[list[int]],
+    truth: NDArray[Any],
+    extra_tokens: list[list[int]],
+    pad_id: int,
+    temperature: float,
+    bound: Parity,
+) -> dict[str, float]:
+    """Compare the int8 graph with PyTorch; return the report, or raise ParityError where *bound* is broken.
+
+    tokens, truth: validation rows, for macro F1 (in points). extra_tokens: more rows, without truth, that
+    together with the validation rows give label agreement (share) and the probability differences.
+    """
+    rows = tokens + extra_tokens
+    expected = softmax(logits_of(model, rows, pad_id), temperature)
+    found_logits, int8_s = _run(int8, rows, pad_id)
+    fp32_logits, fp32_s = _run(fp32, rows, pad_id)
+    found = softmax(found_logits, temperature)
+    gap = np.abs(found - expected).max(axis=1)
+    n = len(tokens)
+    report = {
+        "rows": len(rows),
+        "validation_rows": n,
+        "label_agreement": float((found.argmax(1) == expected.argmax(1)).mean()),
+        "validation_label_agreement": float((found[:n].argmax(1) == expected[:n].argmax(1)).mean()),
+        "largest_probability_difference": float(gap.max()),
+        "mean_probability_difference": float(gap.mean()),
+        "fp32_graph_largest_probability_difference": float(
+            np.abs(softmax(fp32_logits, temperature) - expected).max()
+        ),
+        "macro_f1_pytorch": 100 * macro_f1(expected[:n], truth),
+        "macro_f1_int8": 100 * macro_f1(found[:n], truth),
+        "int8_speed_over_fp32": fp32_s / int8_s,
+    }
+    lost = report["macro_f1_pytorch"] - report["macro_f1_int8"]
+    broken = [
+        f"{what} is {value:.4f} (bound {limit})"
+        for what, value, limit, bad in (
+            ("macro F1 lost, in points,", lost, bound.max_macro_f1_loss, lost > bound.max_macro_f1_loss),
+            (
+                "label agreement",
+                report["label_agreement"],
+                bound.min_label_agreement,
+                report["label_agreement"] < bound.min_label_agreement,
+            ),
+            (
+                "largest probability difference",
+                report["largest_probability_difference"],
+                bound.max_probability_difference,
+                report["largest_probability_difference"] > bound.max_probability_difference,
+            ),
+        )
+        if bad
+    ]
+    if broken:
+        raise ParityError(
+            f"the int8 model strays too far from the trained one, so nothing was written: {'; '.join(broken)}; "
+            "train longer or with another seed, or set [parity] in the recipe to what you can accept"
+        )
+    return report
+
+
+def golden(
+    int8: Path, texts: list[str], tokens: list[list[int]], pad_id: int, temperature: float
+) -> dict[str, Any]:
+    """Return what golden.json holds: *texts* and the int8 model's probabilities, each run alone."""
+    probabilities = softmax(np.concatenate([_run(int8, [row], pad_id)[0] for row in tokens]), temperature)
+    return {
+        "tolerance": 0.02,
+        "why": "largest difference allowed on another processor, which may round otherwise",
+        "labels": list(LABELS),
+        "messages": [
+            {"text": text, "probabilities": [round(p, 6) for p in row]}
+            for text, row in zip(texts, probabilities.tolist(), strict=True)
+        ],
+    }
+
+
+def _run(graph: Path, rows: list[list[int]], pad_id: int) -> tuple[NDArray[Any], float]:
+    """Return logits of *rows* in order, and the seconds it took on one thread."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    out = np.zeros((len(rows), len(LABELS)), np.float32)
+    began = time.perf_counter()
+    for start in range(0, len(order), _BATCH):
+        part = order[start : start + _BATCH]
+        width = max(len(rows[i]) for i in part)
+        ids = np.full((len(part), width), pad_id, np.int64)
+        mask = np.zeros_like(ids)
+        for place, i in enumerate(part):
+            ids[place, : len(rows[i])] = rows[i]
+            mask[place, : len(rows[i])] = 1
+        out[part] = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+    return out, time.perf_counter() - began

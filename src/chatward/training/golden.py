@@ -1,0 +1,36 @@
+"""Messages whose probabilities every model folder records, invented for this purpose."""
+
+from typing import Final
+
+MESSAGES: Final = (
+    "gg wp everyone",
+    "good luck have fun",
+    "smoke mid and take roshan",
+    "why is our carry still jungling",
+    "nice stun pudge",
+    "can you ward the top rune please",
+    "sorry my internet died",
+    "ez game",
+    "fuck this lag",
+    "holy shit that echo slam",
+    "i play like shit today",
+    "thanks for the free mmr",
+    "uninstall the game you donkey",
+    "you are the worst player i have ever seen",
+    "shut up idiot",
+    "delete your account nobody wants you here",
+    "report this clown mid",
+    "142,460 damage lol",
+    "5v5 at 12:30?",
+    "GG EZ NOOBS",
+    "¿alguien habla español?",
+    "спасибо за игру",
+    "感谢大家",
+    "🔥🔥🔥",
+    "שלום לכולם",
+    "?",
+    "",
+    "\u0000\ud800 broken \u0007 bytes",
+    "a" * 300,
+    "one two three " * 100,
+)

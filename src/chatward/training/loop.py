@@ -1,0 +1,236 @@
+"""The training loop: one model, one or more heads, resumable at any step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from chatward.training import checkpoint
+from chatward.training.config import Optimiser
+from chatward.training.encoder import new_layer_names, pad
+
+_BUCKET = 16
+_SAVE_EVERY_S = 60.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows that train one head.
+
+    tokens: token ids of each row. targets: rows x classes (float32), each row a distribution.
+    weights: rows (float32). columns: which of the model's outputs are this head's.
+    """
+
+    tokens: list[list[int]]
+    targets: torch.Tensor
+    weights: torch.Tensor
+    columns: slice
+
+
+class Progress(Protocol):
+    """Who is told how training goes."""
+
+    def start(self, stage: str, steps: int, done: int) -> None:
+        """A stage of *steps* begins, *done* of them in an earlier run."""
+
+    def step(self, loss: float) -> None:
+        """One more step; *loss* is a running mean (nats)."""
+
+    def epoch(self, number: int, figures: dict[str, float]) -> None:
+        """An epoch (from 1) ended with these figures on the validation rows; empty without any."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train: settings, most epochs, epochs without gain before stopping, seed, and names.
+
+    patience None: never stop early. stage: what people read. state: where unfinished work is kept;
+    None keeps nothing. fingerprint: of all that decides the result.
+    """
+
+    optimiser: Optimiser
+    epochs: int
+    patience: int | None
+    seed: int
+    stage: str
+    state: Path | None
+    fingerprint: str
+
+
+def soft_targets(labels: list[int], classes: int, smoothing: float) -> torch.Tensor:
+    """Return rows x classes: 1 - smoothing on the label, the rest spread evenly over all classes."""
+    targets = torch.full((len(labels), classes), smoothing / classes)
+    targets[torch.arange(len(labels)), torch.tensor(labels)] += 1.0 - smoothing
+    return targets
+
+
+def fit(
+    model: torch.nn.Module,
+    tasks: list[Task],
+    pad_id: int,
+    plan: Plan,
+    progress: Progress,
+    validate: Callable[[], dict[str, float]] | None = None,
+) -> list[dict[str, float]]:
+    """Train *model* in place; it ends as its best epoch by ``macro_f1`` of *validate*, or its last without one.
+
+    Returns the figures of each epoch run. The later of two equally good epochs wins.
+    """
+    run = _Run(model, tasks, pad_id, plan, progress, validate)
+    run.resume()
+    run.train()
+    return run.history
+
+
+class _Run:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        tasks: list[Task],
+        pad_id: int,
+        plan: Plan,
+        progress: Progress,
+        validate: Callable[[], dict[str, float]] | None,
+    ) -> None:
+        self.model, self.tasks, self.pad_id = model, tasks, pad_id
+        self.plan, self.progress, self.validate = plan, progress, validate
+        self.optimiser = _adamw(model, plan.optimiser)
+        self.steps = sum(math.ceil(len(t.tokens) / plan.optimiser.batch_size) for t in tasks)
+        self.done = 0
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, torch.Tensor] = {}
+        self.best_score = -1.0
+        self.running, self.seen = 0.0, 0
+        torch.manual_seed(plan.seed)
+
+    def train(self) -> None:
+        plan = self.plan
+        self.progress.start(plan.stage, self.steps * plan.epochs, self.done)
+        self.model.train()
+        saved = time.monotonic()
+        while len(self.history) < plan.epochs and not self._out_of_patience():
+            epoch = len(self.history)
+            batches = _batches(self.tasks, plan.optimiser.batch_size, plan.seed, epoch)
+            for head, rows in batches[self.done - epoch * self.steps :]:
+                self._step(self.tasks[head], rows)
+                self.progress.step(self.running / (1 - 0.98**self.seen))
+                if time.monotonic() - saved > _SAVE_EVERY_S:
+                    self.save()
+                    saved = time.monotonic()
+            self._end_epoch(epoch)
+        if self.best:
+            self.model.load_state_dict(self.best)
+        if plan.state is not None:
+            plan.state.unlink(missing_ok=True)
+
+    def _step(self, task: Task, rows: list[int]) -> None:
+        settings = self.plan.optimiser
+        scale = _rate(self.done, self.steps * self.plan.epochs, settings.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * scale
+        ids, mask = pad([task.tokens[i] for i in rows], self.pad_id)
+        logits = self.model(input_ids=ids, attention_mask=mask).logits[:, task.columns]
+        losses = -(task.targets[rows] * F.log_softmax(logits, dim=-1)).sum(dim=-1)
+        weights = task.weights[rows]
+        loss = (losses * weights).sum() / weights.sum()
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        self.optimiser.step()
+        self.done += 1
+        self.seen += 1
+        self.running = 0.98 * self.running + 0.02 * loss.item()
+
+    def _end_epoch(self, epoch: int) -> None:
+        figures = self.validate() if self.validate else {}
+        self.history.append({"epoch": epoch + 1, "loss": self.running / (1 - 0.98**self.seen), **figures})
+        if figures and figures["macro_f1"] >= self.best_score:
+            self.best_score = figures["macro_f1"]
+            self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.progress.epoch(epoch + 1, figures)
+
+    def _out_of_patience(self) -> bool:
+        if self.plan.patience is None or not self.best:
+            return False
+        best = max(i for i, e in enumerate(self.history) if e["macro_f1"] == self.best_score)
+        return len(self.history) - 1 - best >= self.plan.patience
+
+    def save(self) -> None:
+        if self.plan.state is None:
+            return
+        moments = {
+            f"{place}.{name}": value
+            for place, state in self.optimiser.state_dict()["state"].items()
+            for name, value in state.items()
+        }
+        tensors = {
+            **checkpoint.prefixed("model.", self.model.state_dict()),
+            **checkpoint.prefixed("best.", self.best),
+            **checkpoint.prefixed("moments.", moments),
+            "random": torch.get_rng_state(),
+        }
+        notes = {
+            "done": self.done,
+            "history": self.history,
+            "best_score": self.best_score,
+            "running": self.running,
+            "seen": self.seen,
+        }
+        checkpoint.save(self.plan.state, self.plan.fingerprint, tensors, notes)
+
+    def resume(self) -> None:
+        saved = checkpoint.load(self.plan.state, self.plan.fingerprint) if self.plan.state else None
+        if saved is None:
+            return
+        self.model.load_state_dict(checkpoint.under("model.", saved.tensors))
+        self.best = checkpoint.under("best.", saved.tensors)
+        state = self.optimiser.state_dict()
+        for name, value in checkpoint.under("moments.", saved.tensors).items():
+            place, key = name.split(".", 1)
+            state["state"].setdefault(int(place), {})[key] = value
+        self.optimiser.load_state_dict(state)
+        torch.set_rng_state(saved.tensors["random"])
+        self.done, self.seen = saved.notes["done"], saved.notes["seen"]
+        self.history, self.running = saved.notes["history"], saved.notes["running"]
+        self.best_score = saved.notes["best_score"]
+
+
+def _adamw(model: torch.nn.Module, settings: Optimiser) -> torch.optim.AdamW:
+    new = new_layer_names(model)
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        groups.setdefault((name in new, parameter.ndim >= 2), []).append(parameter)
+    options: list[dict[str, Any]] = []
+    for (is_new, decays), parameters in groups.items():
+        rate = settings.learning_rate * (settings.head_rate if is_new else 1.0)
+        # Biases and layer norms don't decay, as usual for encoders (Devlin et al. 2019, run_glue).
+        decay = settings.weight_decay if decays else 0.0
+        options.append({"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay})
+    return torch.optim.AdamW(options, fused=True)
+
+
+def _rate(step: int, steps: int, warmup: float) -> float:
+    rising = max(1, int(steps * warmup))
+    if step < rising:
+        return (step + 1) / rising
+    return max(0.0, (steps - step) / max(1, steps - rising))
+
+
+def _batches(tasks: list[Task], size: int, seed: int, epoch: int) -> list[tuple[int, list[int]]]:
+    """Return an epoch's batches as (task, rows): shuffled, of similar lengths inside, tasks mixed."""
+    rng = np.random.default_rng([seed, epoch])
+    batches: list[tuple[int, list[int]]] = []
+    for number, task in enumerate(tasks):
+        order = rng.permutation(len(task.tokens)).tolist()
+        for start in range(0, len(order), size * _BUCKET):
+            bucket = sorted(order[start : start + size * _BUCKET], key=lambda i: len(task.tokens[i]))
+            batches += [(number, bucket[i : i + size]) for i in range(0, len(bucket), size)]
+    return [batches[i] for i in rng.permutation(len(batches))]

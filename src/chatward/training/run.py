@@ -1,0 +1,244 @@
+"""One training run from recipe to model folder, or to cross-validated figures."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chatward import __version__, artifact
+from chatward.data.sources import data_folder, read_rows
+from chatward.errors import OutputError, UsageError
+from chatward.text import NORMALISER_VERSION, normalise
+from chatward.training.card import write_card
+from chatward.training.config import Recipe, read_recipe
+from chatward.training.crossval import cross_validate
+from chatward.training.export import check_parity, export, golden
+from chatward.training.finetune import Levels, Session, adapt, open_session, teach
+from chatward.training.golden import MESSAGES
+from chatward.training.loop import Progress
+
+FOLDS_FILE = "folds.json"
+_PACKAGES = ("torch", "transformers", "tokenizers", "onnx", "onnxruntime", "numpy", "scikit-learn")
+_PARITY_ROWS = 4000
+
+
+def train(
+    recipe_path: Path,
+    data: str,
+    backbone: str | None,
+    out: Path,
+    progress: Progress,
+    *,
+    work: Path | None = None,
+    folds: Path | None = None,
+    keep_weights: bool = True,
+) -> dict[str, Any]:
+    """Train the model of *recipe_path*, write it to the folder *out* and return the run record.
+
+    data: a folder, or ``"sample"``. backbone: Hub name or folder; None takes the recipe's.
+    work: where unfinished work is kept, so that a killed run goes on; None takes ``OUT.training``, which is
+    removed at the end. folds: folder of a cross-validation of the same recipe and data, whose figures go
+    into the record and the card. keep_weights: whether the fp32 PyTorch weights stay in ``OUT/pytorch``.
+    *out* appears only when it is whole. Raises every DataError, RecipeError, BackboneError, ParityError,
+    ResumeError, and OutputError (*out* exists).
+    """
+    recipe = read_recipe(recipe_path)
+    _refuse_existing(out)
+    began = time.monotonic()
+    session = _open(recipe, data, backbone, out, work, progress)
+    figures = _read_folds(folds, recipe_path, session) if folds else None
+    adapted = adapt(session)
+    levels = teach(session, adapted, range(len(session.corpus.texts)))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        parity = _export(session, levels, scratch)
+        record = {
+            **_record(recipe_path, session),
+            "adapt": adapted.record,
+            "finetune": levels.record,
+            "parity": parity,
+            "cross_validation": figures,
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        _write_json(scratch / artifact.RUN_FILE, record)
+        write_card(scratch / artifact.CARD_FILE, recipe, record)
+        if keep_weights:
+            _save_weights(session, levels, scratch / artifact.PYTORCH_FOLDER)
+        artifact.seal(scratch, _manifest(session, levels, record))
+        scratch.chmod(0o755)
+        scratch.rename(out)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    if work is None:
+        shutil.rmtree(session.work, ignore_errors=True)
+    return record
+
+
+def fold(
+    recipe_path: Path,
+    data: str,
+    backbone: str | None,
+    out: Path,
+    folds: int,
+    progress: Progress,
+    *,
+    work: Path | None = None,
+) -> dict[str, Any]:
+    """Cross-validate the recipe with *folds* folds, write ``folds.json`` into *out* and return its content.
+
+    Arguments and errors are those of `train`; UsageError where folds < 2.
+    """
+    if folds < 2:
+        raise UsageError(f"--folds is {folds}: give 2 or more")
+    recipe = read_recipe(recipe_path)
+    _refuse_existing(out)
+    began = time.monotonic()
+    session = _open(recipe, data, backbone, out, work, progress)
+    adapted = adapt(session)
+    report = cross_validate(session, adapted, folds)
+    seconds = round(time.monotonic() - began, 1)
+    record = {**_record(recipe_path, session), "cross_validation": report, "seconds": seconds}
+    out.mkdir(parents=True)
+    _write_json(out / FOLDS_FILE, record)
+    if work is None:
+        shutil.rmtree(session.work, ignore_errors=True)
+    return record
+
+
+def _open(
+    recipe: Recipe, data: str, backbone: str | None, out: Path, work: Path | None, progress: Progress
+) -> Session:
+    work = work or out.with_name(f"{out.name}.training")
+    session = open_session(recipe, data_folder(data), backbone, work, progress)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{str(work)!r} can't be made ({error.strerror}): give another --out or --work"
+        ) from None
+    return session
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists():
+        raise OutputError(f"{str(out)!r} is there already: give another --out, or remove it first")
+
+
+def _export(session: Session, levels: Levels, folder: Path) -> dict[str, float]:
+    corpus, tokens, held = session.corpus, session.tokens, sorted(set(levels.held))
+    tokenizer = session.backbone.tokenizer.backend_tokenizer
+    messages_tokens = session.backbone.encode([normalise(m) for m in MESSAGES])
+    tokenizer.no_truncation()
+    tokenizer.save(str(folder / artifact.TOKENIZER_FILE))
+    graph = folder / artifact.GRAPH_FILE
+    products = export(levels.model, graph, folder)
+    fp32 = folder / "fp32.onnx"
+    parity = check_parity(
+        levels.model,
+        fp32,
+        graph,
+        [tokens[i] for i in held],
+        np.array([corpus.labels[i] for i in held]),
+        _more_rows(session),
+        session.pad_id,
+        levels.temperature,
+        session.recipe.parity,
+    )
+    fp32.unlink()
+    expected = golden(graph, list(MESSAGES), messages_tokens, session.pad_id, levels.temperature)
+    _write_json(folder / artifact.GOLDEN_FILE, expected)
+    return {"int8_products": products, **parity}
+
+
+def _more_rows(session: Session) -> list[list[int]]:
+    """Return token ids of other chat, up to 4,000 lines spread over the sets adapted on, for the parity check."""
+    sets = session.recipe.adapt.sets if session.recipe.adapt else []
+    rows: list[list[int]] = []
+    for source in sets:
+        texts = sorted(set(read_rows(session.data, source).texts))
+        step = max(1, len(texts) * len(sets) // _PARITY_ROWS)
+        rows += session.backbone.encode(texts[::step])
+    return rows
+
+
+def _save_weights(session: Session, levels: Levels, folder: Path) -> None:
+    model: Any = levels.model
+    model.save_pretrained(folder)
+    session.backbone.tokenizer.save_pretrained(folder)
+
+
+def _manifest(session: Session, levels: Levels, record: dict[str, Any]) -> artifact.Manifest:
+    keys = ("chatward", "created", "backbone", "recipe_sha256", "data", "versions")
+    return artifact.Manifest(
+        name=session.recipe.name,
+        temperature=levels.temperature,
+        max_tokens=session.recipe.max_tokens,
+        pad_id=session.pad_id,
+        provenance={key: record[key] for key in keys},
+    )
+
+
+def _record(recipe_path: Path, session: Session) -> dict[str, Any]:
+    given = session.backbone.name
+    return {
+        "chatward": __version__,
+        "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        # Of a folder only its name: where it lay is nobody's business.
+        "backbone": {
+            "recipe": session.recipe.backbone,
+            "given": Path(given).name if Path(given).is_dir() else given,
+            "identity": session.backbone_identity,
+        },
+        "recipe": asdict(session.recipe),
+        "recipe_sha256": hashlib.sha256(recipe_path.read_bytes()).hexdigest(),
+        "data": session.corpus.facts,
+        "normaliser": NORMALISER_VERSION,
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "machine": {
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "architecture": platform.machine(),
+            "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        },
+    }
+
+
+def _read_folds(folder: Path, recipe_path: Path, session: Session) -> dict[str, Any]:
+    path = folder / FOLDS_FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{str(path)!r} can't be read ({error}): give a folder that `chatward train --folds` wrote"
+        ) from None
+    now = _record(recipe_path, session)
+    for key in ("recipe_sha256", "data", "normaliser"):
+        if found.get(key) != now[key]:
+            raise UsageError(
+                f"{str(path)!r} is of another {key.split('_')[0]} than this run: cross-validate again with --folds"
+            )
+    if found["backbone"]["identity"] != now["backbone"]["identity"]:
+        raise UsageError(
+            f"{str(path)!r} is of another backbone than this run: cross-validate again with --folds"
+        )
+    report: dict[str, Any] = found["cross_validation"]
+    return report
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
