@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from chatward.detection.detector import Detector
 
 __version__ = "0.1.0"
-__all__ = ["LABELS", "ChatwardError", "Detector", "Prediction", "__version__"]
+__all__ = ["ChatwardError", "Detector", "LABELS", "Prediction", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -52,15 +52,18 @@ class Detector:
     def predict(self, messages: Iterable[str]) -> list[Prediction]:
         """Classify *messages*; one prediction each, in order.
 
-        The same text is computed once, so it always gets the same answer within a call. An empty
-        message is answered like any other. All messages are held in memory: for more than fits,
-        use `predict_stream`.
+        A message's answer doesn't depend on the messages beside it, and the same text is computed
+        once. An empty message is answered like any other. All predictions are held in memory: for more
+        than fits, use `predict_stream`.
         Raises MessageTypeError for a bare ``str`` and for any message that isn't one.
         """
         texts = _normalised(messages)
         places: dict[str, int] = {}
         order = [places.setdefault(text, len(places)) for text in texts]
-        answers = self._classify(list(places))
+        different = list(places)
+        answers: list[Prediction] = []
+        for start in range(0, len(different), CHUNK_MESSAGES):
+            answers += self._classify(different[start : start + CHUNK_MESSAGES])
         return [answers[place] for place in order]
 
     def predict_stream(self, messages: Iterable[str], chunk: int = CHUNK_MESSAGES) -> Iterator[Prediction]:

@@ -33,7 +33,8 @@ class Session:
     """What every step of one training run shares.
 
     work: folder for unfinished and finished stages. corpus: all rows of the three levels;
-    tokens: theirs, in order. progress: who is told.
+    tokens: theirs, in order. progress: who is told. save_every_s: seconds between two writes of
+    unfinished work.
     """
 
     recipe: Recipe
@@ -44,6 +45,7 @@ class Session:
     tokens: list[list[int]]
     work: Path
     progress: Progress
+    save_every_s: float
 
     @property
     def pad_id(self) -> int:
@@ -69,14 +71,24 @@ class Levels:
     record: dict[str, Any]
 
 
-def open_session(recipe: Recipe, data: Path, backbone: str | None, work: Path, progress: Progress) -> Session:
+def open_session(
+    recipe: Recipe, data: Path, backbone: str | None, work: Path, progress: Progress, save_every_s: float
+) -> Session:
     """Read the rows and load the tokenizer: everything that can be wrong with the input is found here."""
     corpus = gather(data, recipe.finetune.sets)
     for source in recipe.adapt.sets if recipe.adapt else []:
         distinct(data, source, ())
     opened = open_backbone(backbone or recipe.backbone, recipe.max_tokens)
     return Session(
-        recipe, data, opened, identity(opened.name), corpus, opened.encode(corpus.texts), work, progress
+        recipe,
+        data,
+        opened,
+        identity(opened.name),
+        corpus,
+        opened.encode(corpus.texts),
+        work,
+        progress,
+        save_every_s,
     )
 
 
@@ -107,7 +119,7 @@ def adapt(session: Session) -> Stage:
     seed = session.recipe.seed
     model = session.backbone.classifier(width, settings.optimiser.dropout, seed)
     state = session.work / f"adapting-{mark[:12]}.safetensors"
-    plan = Plan(settings.optimiser, settings.epochs, None, seed, "adapting", state, mark)
+    plan = Plan(settings.optimiser, settings.epochs, None, seed, "adapting", state, mark, session.save_every_s)
     history = fit(model, tasks, session.pad_id, plan, session.progress)
     stage = Stage(model.state_dict(), {"sets": facts, "epochs": history}, mark)
     checkpoint.save(done, mark, stage.weights, stage.record)
@@ -192,7 +204,16 @@ def _member(session: Session, adapted: Stage, split: Split, name: str, number: i
         return figures(softmax(logits_of(model, held_tokens, session.pad_id)), held_truth)
 
     state = session.work / f"teaching-{mark[:12]}.safetensors"
-    plan = Plan(settings.optimiser, settings.epochs, settings.patience, seed + 1 + number, name, state, mark)
+    plan = Plan(
+        settings.optimiser,
+        settings.epochs,
+        settings.patience,
+        seed + 1 + number,
+        name,
+        state,
+        mark,
+        session.save_every_s,
+    )
     history = fit(model, [task], session.pad_id, plan, session.progress, validate)
     logits = logits_of(model, held_tokens, session.pad_id)
     record = {"rows": {"train": len(split.train), "validation": len(split.held)}, "epochs": history}

@@ -18,7 +18,6 @@ from chatward.training.config import Optimiser
 from chatward.training.encoder import new_layer_names, pad
 
 _BUCKET = 16
-_SAVE_EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class Plan:
     """How to train: settings, most epochs, epochs without gain before stopping, seed, and names.
 
     patience None: never stop early. stage: what people read. state: where unfinished work is kept;
-    None keeps nothing. fingerprint: of all that decides the result.
+    None keeps nothing. fingerprint: of all that decides the result. save_every_s: seconds between two
+    writes of the state.
     """
 
     optimiser: Optimiser
@@ -63,6 +63,7 @@ class Plan:
     stage: str
     state: Path | None
     fingerprint: str
+    save_every_s: float
 
 
 def soft_targets(labels: list[int], classes: int, smoothing: float) -> torch.Tensor:
@@ -122,7 +123,7 @@ class _Run:
             for head, rows in batches[self.done - epoch * self.steps :]:
                 self._step(self.tasks[head], rows)
                 self.progress.step(self.running / (1 - 0.98**self.seen))
-                if time.monotonic() - saved > _SAVE_EVERY_S:
+                if time.monotonic() - saved >= plan.save_every_s:
                     self.save()
                     saved = time.monotonic()
             self._end_epoch(epoch)

@@ -45,6 +45,7 @@ def train(
     work: Path | None = None,
     folds: Path | None = None,
     keep_weights: bool = True,
+    save_every_s: float = 60.0,
 ) -> dict[str, Any]:
     """Train the model of *recipe_path*, write it to the folder *out* and return the run record.
 
@@ -52,13 +53,14 @@ def train(
     work: where unfinished work is kept, so that a killed run goes on; None takes ``OUT.training``, which is
     removed at the end. folds: folder of a cross-validation of the same recipe and data, whose figures go
     into the record and the card. keep_weights: whether the fp32 PyTorch weights stay in ``OUT/pytorch``.
+    save_every_s: seconds between two writes of unfinished work.
     *out* appears only when it is whole. Raises every DataError, RecipeError, BackboneError, ParityError,
     ResumeError, and OutputError (*out* exists).
     """
     recipe = read_recipe(recipe_path)
     _refuse_existing(out)
     began = time.monotonic()
-    session = _open(recipe, data, backbone, out, work, progress)
+    session = _open(recipe, data, backbone, out, work, progress, save_every_s)
     figures = _read_folds(folds, recipe_path, session) if folds else None
     adapted = adapt(session)
     levels = teach(session, adapted, range(len(session.corpus.texts)))
@@ -97,6 +99,7 @@ def fold(
     progress: Progress,
     *,
     work: Path | None = None,
+    save_every_s: float = 60.0,
 ) -> dict[str, Any]:
     """Cross-validate the recipe with *folds* folds, write ``folds.json`` into *out* and return its content.
 
@@ -107,7 +110,7 @@ def fold(
     recipe = read_recipe(recipe_path)
     _refuse_existing(out)
     began = time.monotonic()
-    session = _open(recipe, data, backbone, out, work, progress)
+    session = _open(recipe, data, backbone, out, work, progress, save_every_s)
     adapted = adapt(session)
     report = cross_validate(session, adapted, folds)
     seconds = round(time.monotonic() - began, 1)
@@ -120,10 +123,16 @@ def fold(
 
 
 def _open(
-    recipe: Recipe, data: str, backbone: str | None, out: Path, work: Path | None, progress: Progress
+    recipe: Recipe,
+    data: str,
+    backbone: str | None,
+    out: Path,
+    work: Path | None,
+    progress: Progress,
+    save_every_s: float,
 ) -> Session:
     work = work or out.with_name(f"{out.name}.training")
-    session = open_session(recipe, data_folder(data), backbone, work, progress)
+    session = open_session(recipe, data_folder(data), backbone, work, progress, save_every_s)
     try:
         work.mkdir(parents=True, exist_ok=True)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -241,4 +250,4 @@ def _read_folds(folder: Path, recipe_path: Path, session: Session) -> dict[str, 
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

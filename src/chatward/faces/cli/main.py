@@ -59,13 +59,21 @@ def main() -> NoReturn:
         cli(standalone_mode=True)
     except ChatwardError as error:
         _fail(str(error), error.exit_code)
+    except SystemExit as done:
+        if done.code == INTERRUPTED:  # Typer's own way to say KeyboardInterrupt
+            _interrupted()
+        raise
     except KeyboardInterrupt:
-        _fail("interrupted; nothing unfinished was left under its final name", INTERRUPTED)
+        _interrupted()
     except BrokenPipeError:
         # The reader (`head`, say) has gone. Python would complain again on flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(0)
+
+
+def _interrupted() -> NoReturn:
+    _fail("interrupted; nothing unfinished was left under its final name", INTERRUPTED)
 
 
 def _fail(message: str, code: int) -> NoReturn:

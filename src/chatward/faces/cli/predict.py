@@ -15,7 +15,7 @@ from chatward.errors import NotUtf8Error, UsageError
 if TYPE_CHECKING:
     from chatward.schema import Prediction
 
-_BAR = 10
+_WIDE = 100
 _COLOURS = ("green", "yellow", "red")
 
 
@@ -95,6 +95,8 @@ def _show_table(rows: list[tuple[str, Prediction]]) -> None:
     table.add_column("label", no_wrap=True)
     for label in LABELS:
         table.add_column(label, no_wrap=True)
+    console = Console()
+    width = 10 if console.width >= _WIDE else 5
     for text, prediction in rows:
         shown = text.encode("utf-8", "backslashreplace").decode()
         shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in shown)
@@ -103,13 +105,13 @@ def _show_table(rows: list[tuple[str, Prediction]]) -> None:
         colour = _COLOURS[LABELS.index(prediction.label)]
         cut = " (only its beginning was read)" if prediction.truncated else ""
         cells = [
-            Text.assemble(_bar(p), f" {100 * p:5.1f} %", style=_COLOURS[i] if p >= 0.5 else "")
+            Text.assemble(_bar(p, width), f" {100 * p:5.1f} %", style=_COLOURS[i] if p >= 0.5 else "")
             for i, p in enumerate(prediction.probabilities.values())
         ]
         table.add_row(Text(shown + cut), Text(prediction.label, style=f"bold {colour}"), *cells)
-    Console().print(table)
+    console.print(table)
 
 
-def _bar(share: float) -> str:
-    filled = round(share * _BAR)
-    return "█" * filled + "░" * (_BAR - filled)
+def _bar(share: float, width: int) -> str:
+    filled = round(share * width)
+    return "█" * filled + "░" * (width - filled)

@@ -37,6 +37,10 @@ def train(
     weights: Annotated[
         bool, typer.Option("--weights/--no-weights", help="Keep the fp32 PyTorch weights in OUT/pytorch.")
     ] = True,
+    checkpoint_seconds: Annotated[
+        float,
+        typer.Option(help="Seconds between two writes of unfinished work; 0 writes after every step.", min=0),
+    ] = 60.0,
 ) -> None:
     """Train a model, or cross-validate a recipe. A killed run goes on where it was when started again."""
     # Read by libraries while they are imported: no progress bars or thread warnings beside our own.
@@ -52,10 +56,20 @@ def train(
     console = Console(stderr=True)
     with _Bars(console) as bars:
         if folds is not None:
-            record = run.fold(recipe, data, backbone, out, folds, bars, work=work)
+            record = run.fold(
+                recipe, data, backbone, out, folds, bars, work=work, save_every_s=checkpoint_seconds
+            )
         else:
             record = run.train(
-                recipe, data, backbone, out, bars, work=work, folds=figures, keep_weights=weights
+                recipe,
+                data,
+                backbone,
+                out,
+                bars,
+                work=work,
+                folds=figures,
+                keep_weights=weights,
+                save_every_s=checkpoint_seconds,
             )
     if folds is not None:
         _show_folds(record["cross_validation"], record["seconds"])

@@ -1,0 +1,71 @@
+"""Read, classify, write: the loop over the blocks of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from chatward.faces.tables.formats import format_of, open_writer
+from chatward.faces.tables.outputs import Outputs
+from chatward.faces.tables.rows import Reader
+from chatward.schema import LABELS, Prediction
+
+
+@dataclass
+class Tally:
+    """What a scoring came to. counts: rows of each of `LABELS`; truncated: rows read only in part."""
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LABELS, 0))
+    truncated: int = 0
+    rejects: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows written to OUT."""
+        return sum(self.counts.values())
+
+
+def score_rows(
+    reader: Reader,
+    outputs: Outputs,
+    predict: Callable[[list[str]], Sequence[Prediction]],
+    tick: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
+    """Score every row of *reader* into *outputs*, in order: rows in = `Tally.rows` + `Tally.rejects`.
+
+    predict: messages -> one prediction each, in order. tick: called after each block and, where a
+    JSONL file becomes another format, also while its columns are being gathered.
+    Raises DataError and its kinds, OutputError, MissingExtraError, and what *predict* raises. On
+    any of them, and on KeyboardInterrupt, an earlier OUT stays as it was and nothing else is left.
+    """
+    tally = Tally()
+    kind = format_of(outputs.out)
+    with outputs:
+        if kind != reader.format:
+            reader.survey(lambda: tick(tally))
+        try:
+            writer = open_writer(outputs.partial, kind, reader)
+        except OSError as error:
+            raise outputs.failed(error) from None
+        try:
+            for block in reader.blocks():
+                predictions = predict(block.texts)
+                for prediction in predictions:
+                    tally.counts[prediction.label] += 1
+                    tally.truncated += prediction.truncated
+                tally.rejects += len(block.rejects)
+                try:
+                    writer.write(block, predictions)
+                    outputs.reject(block.rejects)
+                except OSError as error:
+                    raise outputs.failed(error) from None
+                tick(tally)
+            try:
+                writer.close()
+                outputs.commit()
+            except OSError as error:
+                raise outputs.failed(error) from None
+        except BaseException:
+            writer.abandon()
+            raise
+    return tally

@@ -1,0 +1,79 @@
+"""What several tests share: the real program, tiny encoders, a model folder made by the real command."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+TINY_RECIPE = TESTS / "recipes" / "tiny.toml"
+PROGRAM = Path(sys.executable).with_name("chatward")
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+@pytest.fixture(scope="session")
+def chatward() -> Run:
+    """Run the real program; returns exit code, stdout and stderr as text."""
+
+    def run(*arguments: object, stdin: bytes = b"", cwd: Path | None = None, **env: str):  # type: ignore[no-untyped-def]
+        done = subprocess.run(
+            [PROGRAM, *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            cwd=cwd,
+            env={**os.environ, **OFFLINE, "COLUMNS": "120", **env},
+            timeout=300,
+        )
+        out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        assert "Traceback" not in err, err
+        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the folder of a tiny random encoder: bert, roberta, distilbert or albert."""
+    made: dict[str, Path] = {}
+
+    def get(kind: str) -> Path:
+        if kind not in made:
+            folder = tmp_path_factory.mktemp("backbone") / kind
+            script = [sys.executable, TESTS / "make_backbone.py", kind, folder]
+            subprocess.run(script, check=True, capture_output=True, env={**os.environ, **OFFLINE})
+            made[kind] = folder
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def trained(chatward: Run, backbone: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder made by `chatward train` from a tiny BERT and the sample set; don't change it."""
+    out = tmp_path_factory.mktemp("trained") / "model"
+    done = chatward(
+        "train", "--recipe", TINY_RECIPE, "--data", "sample", "--backbone", backbone("bert"), "--out", out
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_model(trained: Path) -> Path:
+    """The same folder, for tests that only need some model; don't change it."""
+    return trained
+
+
+@pytest.fixture
+def model_copy(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the model folder that a test may spoil."""
+    return Path(shutil.copytree(trained, tmp_path / "model"))

@@ -1,0 +1,121 @@
+"""Who may import whom, and what must not be loaded."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "chatward"
+
+# room -> the rooms it may import from, itself aside.
+ALLOWED = {
+    "__init__": {"errors", "schema", "detection"},
+    "__main__": {"faces.cli"},
+    "errors": set(),
+    "schema": set(),
+    "text": set(),
+    "artifact": {"errors", "schema", "text"},
+    "data": {"errors", "schema", "text"},
+    "evaluation": {"errors", "schema"},
+    "training": {"__init__", "errors", "schema", "text", "artifact", "data", "evaluation"},
+    "detection": {"errors", "schema", "text", "artifact"},
+    "faces": {"__init__", "errors", "schema", "text", "artifact", "detection"},
+    "faces.cli": {"__init__", "errors", "schema", "text", "artifact", "detection", "training", "faces"},
+}
+
+# Each library has one owner.
+OWNERS = {
+    "torch": {"training"},
+    "transformers": {"training"},
+    "onnx": {"training"},
+    "safetensors": {"training"},
+    "scipy": {"training"},
+    "sklearn": {"evaluation"},
+    "onnxruntime": {"detection", "training"},
+    "tokenizers": {"detection"},
+    "gradio": {"faces"},
+    "pyarrow": {"faces", "faces.cli"},
+    "typer": {"faces.cli"},
+    "rich": {"faces.cli"},
+}
+FORBIDDEN = {"pickle", "dill", "joblib", "shelve", "marshal"}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room(dotted: str) -> str:
+    parts = dotted.removeprefix("chatward").strip(".").split(".")
+    if parts[:2] == ["faces", "cli"]:
+        return "faces.cli"
+    return parts[0] or "__init__"
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+            if node.module == "chatward":
+                names |= {f"chatward.{a.name}" for a in node.names if (PACKAGE / f"{a.name}.py").exists()}
+                if not all((PACKAGE / f"{a.name}.py").exists() for a in node.names):
+                    names.add("chatward.__init__")
+                names.discard("chatward")
+    return names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_every_import_follows_the_table(path: Path) -> None:
+    own = room(".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"))
+    for name in imports(path):
+        top = name.split(".")[0]
+        assert top not in FORBIDDEN, f"{path} imports {name}"
+        if top == "chatward":
+            assert room(name) in ALLOWED[own] | {own}, f"{own} must not import {name}"
+        if top in OWNERS:
+            assert own in OWNERS[top], f"{own} must not import {name}"
+
+
+def test_the_table_can_fail() -> None:
+    assert room("chatward.training.run") not in ALLOWED["detection"]
+    assert "faces" not in ALLOWED["training"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import chatward",
+        "import sys; sys.argv = ['chatward', '--help']\ntry:\n    from chatward.faces.cli.main import main; main()\nexcept SystemExit: pass",
+    ],
+    ids=["import chatward", "chatward --help"],
+)
+def test_nothing_heavy_is_loaded(code: str) -> None:
+    heavy = "{'torch', 'transformers', 'gradio', 'fastapi', 'ray', 'pandas', 'pyarrow', 'onnxruntime', 'numpy', 'sklearn'}"
+    script = f"{code}\nimport sys\nprint('LOADED', sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("LOADED []")
+
+
+def test_detection_needs_no_torch(tiny_model: Path) -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None\n"
+        "from chatward import Detector\n"
+        f"print(Detector.load({str(tiny_model)!r}).predict(['gg'])[0].tier)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "full\n"
+
+
+def test_no_file_is_past_400_lines() -> None:
+    long = {p.name: n for p in modules() if (n := len(p.read_text(encoding="utf-8").splitlines())) > 400}
+    assert not long
+
+
+def test_no_room_is_a_junk_drawer() -> None:
+    assert not {p.stem for p in modules()} & {"utils", "common", "helpers", "misc"}

@@ -1,0 +1,56 @@
+"""Recipes: what is shipped is valid, and what is wrong is named."""
+
+from pathlib import Path
+
+import pytest
+
+from chatward.errors import RecipeError
+from chatward.training.config import read_recipe
+
+ROOT = Path(__file__).parents[1]
+TINY = (Path(__file__).parent / "recipes" / "tiny.toml").read_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda p: p.name)
+def test_shipped_recipes_are_valid(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.finetune.sets
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("members = 2", "memberz = 2", r"unknown key 'finetune\.memberz': did you mean 'members'\?"),
+        ("members = 2", "members = 0", r"finetune\.members is 0; it must be from 1 to 100"),
+        ("members = 2", 'members = "2"', r"finetune\.members is '2'; it must be of type int"),
+        ("members = 2", "members = true", r"finetune\.members is True; it must be of type int"),
+        ("members = 2", "members = 2.5", "must be of type int"),
+        ("learning_rate = 4e-3", "learning_rate = -1", r"optimiser\.learning_rate is -1\.0"),
+        ("learning_rate = 4e-3", "batch_sice = 4", "unknown key"),
+        ("format = 1", "format = 2", r"format = 2; this chatward reads format = 1"),
+        ("format = 1", "", "format = None"),
+        ('name = "tiny"', "name = 3", "name is 3"),
+        ('backbone = "no/default"', "", "the key 'backbone' is missing"),
+        ("O = 0, I = 1", "O = 0, I = 5", r"classes uses the ids \[0, 2, 3, 5\]"),
+        ("O = 0, I = 1", 'O = "0", I = 1', "must map labels to class ids"),
+        ('name = "gosu"', 'name = "dota3"', "two sets of one name"),
+        ("[parity]", "parity = 1\n[other]", "unknown key|must be"),
+        ("epochs = 4", "epochs = = 4", "isn't valid TOML"),
+        ('group = "match"', "classes = { a = 0, b = 1 }", "has 2 classes; the levels are 3"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(tmp_path: Path, old: str, new: str, words: str) -> None:
+    assert old in TINY
+    path = tmp_path / "wrong.toml"
+    path.write_text(TINY.replace(old, new, 1))
+    with pytest.raises(RecipeError, match=words) as caught:
+        read_recipe(path)
+    assert "wrong.toml" in str(caught.value)
+
+
+def test_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no recipe at .*recipes/dota2\.toml"):
+        read_recipe(tmp_path / "none.toml")
+    (tmp_path / "latin.toml").write_bytes(b"name = '\xe9'")
+    with pytest.raises(RecipeError, match="UTF-8"):
+        read_recipe(tmp_path / "latin.toml")
