@@ -4,15 +4,12 @@ PORT ?= 7860
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test lint clean
+.PHONY: app test lint constraints clean
 
 app: $(VENV)/.app
 	$(BIN)/chatward app --port $(PORT)
 
-test: $(VENV)/.dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+test: lint
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
@@ -34,6 +31,11 @@ $(VENV)/.app: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@ $(VENV)/.app
+
+# After trying newer versions: pin what is installed now.
+constraints: $(VENV)/.dev
+	{ echo '# Every version that was tested together, on Python 3.11. Written by: make constraints'; \
+	  $(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu//' | sort -f; } > constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist

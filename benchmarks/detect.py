@@ -165,7 +165,15 @@ def main() -> None:
         return
     lines = read_stream(options.data)
     pipe = build_reference(lines, options.threads)
-    command = [sys.executable, __file__, "--ours", "--data", str(options.data), "--threads", str(options.threads)]
+    command = [
+        sys.executable,
+        __file__,
+        "--ours",
+        "--data",
+        str(options.data),
+        "--threads",
+        str(options.threads),
+    ]
     command += ["--model", options.model] if options.model else []
     ours, reference = [], []
     for _ in range(options.rounds):
@@ -191,19 +199,28 @@ def show(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     ours, reference = report["chatward"], report["reference"]
-    table = Table(title=f"{report['lines']:,} lines of chat, {report['machine']}, median of {report['rounds']} rounds")
+    table = Table(
+        title=f"{report['lines']:,} lines of chat, {report['machine']}, median of {report['rounds']} rounds"
+    )
     for name in ("", "chatward", "reference stack", "ratio"):
         table.add_column(name, justify="left" if not name else "right")
     faster = reference["single_ms"] / ours["single_ms"]
     more = ours["batched_per_s"] / reference["batched_per_s"]
     different = ours["batched_different_per_s"] / reference["batched_per_s"]
-    table.add_row("one at a time, ms", f"{ours['single_ms']:.2f}", f"{reference['single_ms']:.1f}", f"{faster:.0f}x")
+    table.add_row(
+        "one at a time, ms", f"{ours['single_ms']:.2f}", f"{reference['single_ms']:.1f}", f"{faster:.0f}x"
+    )
     table.add_row("p95, ms", f"{ours['single_p95_ms']:.2f}", "", "")
     table.add_row("p99, ms", f"{ours['single_p99_ms']:.2f}", "", "")
     table.add_row(
-        "batched, messages/s", f"{ours['batched_per_s']:,.0f}", f"{reference['batched_per_s']:.1f}", f"{more:.0f}x"
+        "batched, messages/s",
+        f"{ours['batched_per_s']:,.0f}",
+        f"{reference['batched_per_s']:.1f}",
+        f"{more:.0f}x",
     )
-    table.add_row("the same, repeats left out", f"{ours['batched_different_per_s']:,.0f}", "", f"{different:.0f}x")
+    table.add_row(
+        "the same, repeats left out", f"{ours['batched_different_per_s']:,.0f}", "", f"{different:.0f}x"
+    )
     table.add_row("peak memory, MB", f"{ours['peak_memory_mb']:.0f}", "", "")
     table.add_row("model load, ms", f"{ours['load_ms']:.0f}", "", "")
     table.add_row('`chatward predict "gg ez"`, s', f"{report['start_s']:.2f}", "", "")

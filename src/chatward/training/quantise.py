@@ -113,10 +113,10 @@ class _Graph:
             values, scale = _rounded(table, axis=1)
             self._constant(name, values)
             self._constant(f"{name}/scale", scale)
-        self._add("Gather", [name, which], f"{out}/int8", axis=0)
-        self._add("Gather", [f"{name}/scale", which], f"{out}/scale", axis=0)
-        self._add("Cast", [f"{out}/int8"], f"{out}/float", to=TensorProto.FLOAT)
-        self._add("Mul", [f"{out}/float", f"{out}/scale"], out)
+        self._add("Gather", [name, which], f"{out}/entry", axis=0)
+        self._add("Gather", [f"{name}/scale", which], f"{out}/entry_scale", axis=0)
+        self._add("Cast", [f"{out}/entry"], f"{out}/entry_float", to=TensorProto.FLOAT)
+        self._add("Mul", [f"{out}/entry_float", f"{out}/entry_scale"], out)
 
     def finish(self) -> None:
         """Put the nodes back and drop the fp32 constants nobody reads any more."""

@@ -65,7 +65,7 @@ ENGLISH: Final = Words(
     too_many_lines="That is {count} lines, and one check takes up to {limit}. Send fewer at once.",
     what="chatward sorts Dota 2 game chat into three levels.",
     kept="Nothing you type is kept.",
-    limits="A model can be wrong: don’t ban anyone on a score alone.",
+    limits="A model can be wrong: ban nobody on a score alone.",
     model="Model: {name}",
     decimal=".",
     percent="%",
@@ -104,4 +104,6 @@ WORDS: Final = {"en": ENGLISH, "es": SPANISH}
 """Language code -> words; the first is the one the page opens in unless the browser asks for another."""
 
 EXAMPLES: Final = ("gg wp everyone", "fuck this lag", "uninstall, you donkey")
-SEVERAL_LINES: Final = "push mid with me\nwhy is nobody buying wards ffs\nour carry is useless, what a clown\nnice save!"
+SEVERAL_LINES: Final = (
+    "push mid with me\nwhy is nobody buying wards ffs\nour carry is useless, what a clown\nnice save!"
+)

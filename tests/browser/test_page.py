@@ -1,0 +1,259 @@
+"""The page in a real Chromium, served by the real program."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatward import LABELS
+from tests.browser.program import Page as Running
+from tests.browser.program import running_page
+
+pytestmark = pytest.mark.browser
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+ATTACK = "<img src=x onerror=\"document.title='hacked'\"> {{7*7}} ${7*7} </bdi></script>"
+
+
+@pytest.fixture(scope="module")
+def running(tiny_model: Path) -> Iterator[Running]:
+    with running_page(tiny_model) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        why = f"no browser found (looked for {', '.join(BROWSERS)})"
+        if os.environ.get("CI") == "true":
+            pytest.fail(why)
+        pytest.skip(why)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+
+
+@pytest.fixture
+def open_page(browser: Any, running: Running) -> Iterator[Any]:
+    """Open the page; afterwards: nothing was asked of another origin and nothing went wrong in it."""
+    contexts: list[Any] = []
+    asked: list[str] = []
+    wrong: list[str] = []
+
+    def open_it(path: str = "/", **options: Any) -> Any:
+        context = browser.new_context(
+            **{"locale": "en-US", "viewport": {"width": 1280, "height": 800}, **options}
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("websocket", lambda socket: asked.append(socket.url))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(running.url + path)
+        page.locator("#cw-result[aria-live=polite]").wait_for(state="attached")
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert asked
+    assert [url for url in asked if not url.startswith((running.url + "/", "data:", "blob:"))] == []
+    assert wrong == []
+
+
+def message(page: Any) -> Any:
+    return page.locator("#cw-message textarea")
+
+
+def bars(page: Any) -> list[str | None]:
+    page.locator(".cw-bars").wait_for()
+    return [bar.get_attribute("data-label") for bar in page.locator(".cw-bars li").all()]
+
+
+def test_type_and_press_enter(open_page: Any) -> None:
+    page = open_page()
+    message(page).fill("gg wp")
+    message(page).press("Enter")
+    assert bars(page) == list(LABELS)
+    meters = page.get_by_role("meter")
+    assert meters.count() == 3
+    values = [float(meter.get_attribute("aria-valuenow")) for meter in meters.all()]
+    assert sum(values) == pytest.approx(100, abs=0.2)
+    assert page.locator(".cw-verdict").get_attribute("data-label") == LABELS[values.index(max(values))]
+    assert message(page).input_value() == "gg wp"
+
+
+def test_the_button_does_the_same_and_nothing_gives_a_hint(open_page: Any) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Check").click()
+    page.get_by_text("Type a message first").wait_for()
+    message(page).fill("gg")
+    page.get_by_role("button", name="Check").click()
+    assert bars(page) == list(LABELS)
+
+
+def test_shift_enter_makes_lines_and_lines_make_a_table(open_page: Any) -> None:
+    page = open_page()
+    message(page).press_sequentially("gg")
+    message(page).press("Shift+Enter")
+    message(page).press("Shift+Enter")
+    message(page).press_sequentially("you donkey")
+    assert message(page).input_value() == "gg\n\nyou donkey"
+    message(page).press("Enter")
+    table = page.get_by_role("table")
+    table.wait_for()
+    assert table.get_by_role("columnheader").all_inner_texts() == ["Message", "Label", *LABELS]
+    assert page.locator(".cw-text").all_inner_texts() == ["gg", "you donkey"]
+
+
+def test_the_language_changes_everything(open_page: Any) -> None:
+    page = open_page()
+    message(page).fill("gg wp")
+    message(page).press("Enter")
+    bars(page)
+    page.get_by_role("radio", name="Español").check()
+    page.get_by_text("toxicidad leve").first.wait_for()
+    assert page.locator(".cw-name").all_inner_texts() == ["no tóxico", "toxicidad leve", "tóxico"]
+    assert page.get_by_role("button", name="Analizar").is_visible()
+    assert "pega" in (message(page).get_attribute("placeholder") or "")
+    assert page.evaluate("document.documentElement.lang") == "es"
+    visible = page.locator("body").inner_text()
+    for english in (
+        "Check",
+        "How toxic",
+        "Enter checks",
+        "Or try",
+        "Several",
+        "Nothing you",
+        "A model",
+        "Model:",
+        "Most",
+        "%",
+    ):
+        if english != "%":
+            assert english not in visible, english
+    assert re.search(r"\d,\d\s%", visible)
+    assert message(page).input_value() == "gg wp"
+    page.get_by_role("radio", name="English").check()
+    page.get_by_text("mild toxicity").first.wait_for()
+    assert "Nada" not in page.locator("body").inner_text()
+
+
+@pytest.mark.parametrize(("path", "locale"), [("/", "es-PE"), ("/?lang=es", "en-US")])
+def test_spanish_is_offered_to_those_who_read_it(open_page: Any, path: str, locale: str) -> None:
+    page = open_page(path, locale=locale)
+    page.get_by_role("button", name="Analizar").wait_for()
+    assert page.get_by_role("radio", name="Español").is_checked()
+
+
+def test_examples_are_one_click(open_page: Any) -> None:
+    page = open_page()
+    page.get_by_role("button", name="fuck this lag").click()
+    assert bars(page) == list(LABELS)
+    assert message(page).input_value() == "fuck this lag"
+    page.get_by_role("button", name="Several lines").click()
+    page.get_by_role("table").wait_for()
+    assert page.locator(".cw-text").count() == message(page).input_value().count("\n") + 1
+
+
+def test_html_is_shown_as_text(open_page: Any) -> None:
+    page = open_page()
+    for text, place in ((ATTACK, ".cw-said"), (f"{ATTACK}\n{ATTACK}", ".cw-text")):
+        message(page).fill(text)
+        message(page).press("Enter")
+        page.locator(place).first.wait_for()
+        assert page.locator(place).first.inner_text() == ATTACK
+    page.wait_for_timeout(200)
+    assert page.locator("#cw-result img").count() == 0
+    assert page.title() == "chatward"
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_a_phone_needs_no_sideways_scrolling(open_page: Any, language: str) -> None:
+    size = {"width": 390, "height": 844}
+    page = open_page(f"/?lang={language}", viewport=size, is_mobile=True, has_touch=True)
+    for text in ("g" * 400, "gg wp\n" + "w" * 300 + "\nuninstall, you donkey " * 3):
+        message(page).fill(text)
+        page.locator("#cw-check").tap()
+        page.locator(".cw-many" if "\n" in text else ".cw-one").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for target in page.locator("button:visible, #cw-language label:visible").all():
+        box = target.bounding_box()
+        assert box is not None
+        assert box["height"] >= 43.5, target.inner_text()
+
+
+def test_the_keyboard_is_enough(open_page: Any) -> None:
+    page = open_page()
+    page.keyboard.type("gg")  # the text box has the focus from the start
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "cw-check"
+    page.keyboard.press("Enter")
+    assert bars(page) == list(LABELS)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.get_by_text("gg wp everyone").nth(1).wait_for()
+    for _ in range(3):
+        page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.value") == "es"
+    page.keyboard.press("Space")
+    page.get_by_role("button", name="Analizar").wait_for()
+
+
+def test_the_browser_keeps_nothing(open_page: Any) -> None:
+    page = open_page()
+    message(page).fill("remember the donkey")
+    message(page).press("Enter")
+    bars(page)
+    page.wait_for_timeout(300)
+    kept = page.evaluate(
+        """async () => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie,
+             (await indexedDB.databases()).map(d => d.name)])"""
+    )
+    assert "donkey" not in kept
+    assert kept.endswith("[]]"), kept
+    page.reload()
+    page.locator("#cw-result[aria-live=polite]").wait_for(state="attached")
+    assert message(page).input_value() == ""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(open_page: Any, scheme: str) -> None:
+    page = open_page(color_scheme=scheme)
+    page.get_by_role("button", name="Several lines").click()
+    page.get_by_role("table").wait_for()
+    for place in (".cw-tagline", ".cw-keys", ".cw-footer p", ".cw-many td.cw-number", ".cw-chip", "#cw-check"):
+        assert page.locator(place).first.evaluate(CONTRAST) >= 4.5, place
+
+
+CONTRAST = """element => {
+  const parse = c => c.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  let ground = element, colour = parse(getComputedStyle(ground).backgroundColor);
+  while (colour.length === 4 && colour[3] === 0 && ground.parentElement) {
+    ground = ground.parentElement;
+    colour = parse(getComputedStyle(ground).backgroundColor);
+  }
+  const [a, b] = [light(parse(getComputedStyle(element).color)), light(colour)].sort((x, y) => y - x);
+  return (a + .05) / (b + .05);
+}"""

@@ -1,0 +1,92 @@
+"""The model that ships with the package."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from chatward import Detector, artifact
+from tests.conftest import Run
+
+FOLDER = artifact.default_model()
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector.load()
+
+
+def test_it_is_whole_and_small() -> None:
+    artifact.verify(FOLDER, artifact.read_manifest(FOLDER))
+    assert sum(p.stat().st_size for p in FOLDER.rglob("*")) <= 30_000_000
+    assert not (FOLDER / "pytorch").exists()
+
+
+def test_golden_messages_come_out_as_recorded(detector: Detector) -> None:
+    golden = json.loads((FOLDER / "golden.json").read_text())
+    assert len(golden["messages"]) >= 20
+    found = detector.predict([m["text"] for m in golden["messages"]])
+    for message, prediction in zip(golden["messages"], found, strict=True):
+        expected = message["probabilities"]
+        assert list(prediction.probabilities.values()) == pytest.approx(expected, abs=golden["tolerance"])
+
+
+@pytest.mark.parametrize(
+    ("message", "label"),
+    [
+        ("gg wp everyone", "non-toxic"),
+        ("good luck have fun", "non-toxic"),
+        ("can you ward top please", "non-toxic"),
+        ("smoke and kill roshan", "non-toxic"),
+        ("142,460 damage", "non-toxic"),
+        ("fuck this game", "mild toxicity"),
+        ("what the fuck", "mild toxicity"),
+        ("you are an idiot", "toxic"),
+        ("uninstall you stupid donkey", "toxic"),
+        ("fucking noob team", "toxic"),
+    ],
+)
+def test_plain_cases(detector: Detector, message: str, label: str) -> None:
+    (prediction,) = detector.predict([message])
+    assert prediction.label == label, prediction.probabilities
+
+
+def test_the_card_and_the_record_tell_what_people_need() -> None:
+    card = (FOLDER / "README.md").read_text()
+    for part in ("## Data and licences", "## Figures", "## What it is bad at", "5-fold cross-validation"):
+        assert part in card
+    record = json.loads((FOLDER / "run.json").read_text())
+    assert record["cross_validation"]["sets"]["dota3"]["macro_f1"] > 0.7
+    assert record["parity"]["label_agreement"] >= 0.99
+    assert record["recipe"]["name"] == "dota2"
+
+
+def test_nothing_of_the_machine_it_was_made_on() -> None:
+    for name in ("run.json", "manifest.json", "README.md", "golden.json"):
+        text = (FOLDER / name).read_text()
+        assert "/tmp" not in text and "/home" not in text and "/work" not in text and "/root" not in text
+
+
+def test_predict_without_options_uses_it(chatward: Run) -> None:
+    done = chatward("predict", "--json", "gg ez")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["text"] == "gg ez"
+
+
+def test_it_loads_in_a_fresh_process_without_a_network() -> None:
+    script = "from chatward import Detector; print(Detector.load().predict(['gg'])[0].label)"
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "non-toxic\n"
+    assert time.monotonic() - began < 60  # a hang, not a benchmark
+
+
+def test_the_recipe_in_the_record_is_the_recipe_in_the_repository() -> None:
+    import hashlib
+
+    recipe = Path(__file__).parents[1] / "recipes" / "dota2.toml"
+    record = json.loads((FOLDER / "run.json").read_text())
+    assert record["recipe_sha256"] == hashlib.sha256(recipe.read_bytes()).hexdigest()

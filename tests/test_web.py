@@ -1,0 +1,352 @@
+"""The web page without a browser: its words, its HTML, its API, its limits. tests/browser/ drives it."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from chatward import LABELS, Prediction
+from chatward.errors import MissingExtraError, PortError, UsageError
+from chatward.faces.web import page as page_module
+from chatward.faces.web import rendering, server
+from chatward.faces.web.words import ENGLISH, EXAMPLES, SEVERAL_LINES, SPANISH, WORDS, Words
+from tests.browser.program import Page, command, running_page
+
+ATTACK = "<img src=x onerror=alert(1)> \"'& {{7*7}} ${7*7}"
+
+
+def prediction(p: tuple[float, float, float] = (0.1, 0.2, 0.7), truncated: bool = False) -> Prediction:
+    label = LABELS[p.index(max(p))]
+    return Prediction(label, dict(zip(LABELS, p, strict=True)), "full", truncated)
+
+
+class FakeDetector:
+    manifest = SimpleNamespace(name="a <b>model</b>")
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+
+    def predict(self, messages: list[str]) -> list[Prediction]:
+        assert isinstance(messages, list)
+        self.calls.append(messages)
+        return [prediction(truncated=len(m) > 500) for m in messages]
+
+
+def answer(text: str | None, language: str | None = "en") -> str:
+    return page_module.answer(FakeDetector(), text, language)  # type: ignore[arg-type]
+
+
+# Words
+
+
+def test_both_languages_say_everything() -> None:
+    assert list(WORDS) == ["en", "es"]
+    same = {"model"}  # nothing
+    for field in fields(Words):
+        ours, theirs = getattr(ENGLISH, field.name), getattr(SPANISH, field.name)
+        assert ours and theirs
+        assert ours != theirs or field.name in same, f"{field.name} isn't translated"
+        if isinstance(ours, str):
+            names = [re.findall(r"{(\w+)}", text) for text in (ours, theirs)]
+            assert sorted(names[0]) == sorted(names[1]), field.name
+    assert ENGLISH.labels == LABELS
+    assert SPANISH.labels == ("no tóxico", "toxicidad leve", "tóxico")
+
+
+def test_examples_fit_the_page() -> None:
+    assert all(len(rendering.lines_of(text)) == 1 for text in EXAMPLES)
+    assert len(rendering.lines_of(SEVERAL_LINES)) > 1
+
+
+@pytest.mark.parametrize(
+    ("p", "english", "spanish"),
+    [
+        (0.0, "<0.1%", "<0,1\xa0%"),
+        (0.0004, "<0.1%", "<0,1\xa0%"),
+        (0.0005, "0.1%", "0,1\xa0%"),
+        (0.5, "50.0%", "50,0\xa0%"),
+        (0.9994, "99.9%", "99,9\xa0%"),
+        (0.99996, ">99.9%", ">99,9\xa0%"),
+        (1.0, ">99.9%", ">99,9\xa0%"),
+    ],
+)
+def test_percentages_claim_no_certainty(p: float, english: str, spanish: str) -> None:
+    assert rendering.percentage(p, ENGLISH) == english
+    assert rendering.percentage(p, SPANISH) == spanish
+
+
+# HTML
+
+
+@pytest.mark.parametrize("winner", range(3))
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+def test_bars_keep_their_order_whoever_wins(words: Words, winner: int) -> None:
+    p = [0.1, 0.1, 0.1]
+    p[winner] = 0.8
+    html = rendering.result_html(["gg"], [prediction((p[0], p[1], p[2]))], words)
+    assert re.findall(r'<li data-label="([^"]+)"', html) == list(LABELS)
+    assert re.findall(r'class="cw-name">([^<]+)<', html) == list(words.labels)
+    assert re.findall(r'aria-valuenow="([^"]+)"', html) == [f"{v * 100:.1f}" for v in p]
+    assert html.count('role="meter"') == 3
+    assert f"<strong>{words.labels[winner]}</strong>" in html
+
+
+def test_several_lines_become_a_table_without_the_blank_ones() -> None:
+    html = answer("gg\n\n  \r\nwp\rez\n")
+    assert html.count('<tr role="row"><td') == 3
+    assert re.findall(r"<bdi>(.*?)</bdi>", html) == ["gg", "wp", "ez"]
+    assert re.findall(r"<th[^>]*>([^<]+)<", html) == ["Message", "Label", *LABELS]
+    assert re.findall(r'data-name="([^"]+)"', html)[:3] == list(LABELS)
+    assert "3 messages" in html
+
+
+def test_one_line_among_blank_ones_is_one_message() -> None:
+    assert 'class="cw-bars"' in answer("\n gg \n\n")
+
+
+def test_what_people_type_is_only_ever_text() -> None:
+    for html in (answer(ATTACK), answer(f"{ATTACK}\n{ATTACK}")):
+        assert "<img" not in html
+        assert "&lt;img src=x onerror=alert(1)&gt;" in html
+    assert "a &lt;b&gt;model&lt;/b&gt;" in rendering.footer_html(ENGLISH, "a <b>model</b>")
+
+
+def test_a_lone_surrogate_can_be_sent_back() -> None:
+    answer("gg \ud800 wp").encode()
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+def test_a_truncated_message_says_so(words: Words) -> None:
+    cut = prediction(truncated=True)
+    assert rendering.result_html(["x"], [cut], words).count(words.truncated) == 1
+    assert rendering.result_html(["x", "y"], [cut, prediction()], words).count(words.truncated_short) == 1
+
+
+@pytest.mark.parametrize("text", [None, "", " \n\t\n"])
+def test_nothing_to_check_is_a_hint(text: str | None) -> None:
+    assert "Type a message first" in answer(text)
+    assert "Escribe un mensaje" in answer(text, "es")
+
+
+def test_an_unknown_language_is_english() -> None:
+    assert "Type a message first" in answer("", "<xx>")
+    assert "Type a message first" in answer("", None)
+
+
+def test_limits_are_told() -> None:
+    assert answer("x" * 100_000)
+    assert "100\u202f001 characters, and one check takes up to 100\u202f000" in answer("x" * 100_001)
+    assert answer("gg\n" * 200).count("<bdi>") == 200
+    assert "201 lines, and one check takes up to 200" in answer("gg\n" * 201)
+
+
+# API
+
+
+def test_classify_answers_one_message() -> None:
+    detector = FakeDetector()
+    got = page_module.classify(detector, "gg\nez")  # type: ignore[arg-type]
+    assert got == {
+        "label": "toxic",
+        "probabilities": dict(zip(LABELS, (0.1, 0.2, 0.7), strict=True)),
+        "truncated": False,
+    }
+    assert list(got["probabilities"]) == list(LABELS)
+    assert detector.calls == [["gg\nez"]]
+
+
+@pytest.mark.parametrize("wrong", [None, 5, True, ["gg"], {"text": "gg"}])
+def test_classify_refuses_what_is_not_a_string(wrong: object) -> None:
+    with pytest.raises(ValueError, match=f"takes one message as a string, not {type(wrong).__name__}: send"):
+        page_module.classify(FakeDetector(), wrong)  # type: ignore[arg-type]
+
+
+def test_classify_refuses_what_is_too_long() -> None:
+    with pytest.raises(ValueError, match="100001 characters and /classify takes up to 100000"):
+        page_module.classify(FakeDetector(), "x" * 100_001)  # type: ignore[arg-type]
+
+
+# The program
+
+
+@pytest.fixture(scope="module")
+def running(tiny_model: Path) -> Iterator[Page]:
+    with running_page(tiny_model) as page:
+        yield page
+
+
+def get(url: str, data: bytes | None = None, **headers: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=20) as got:
+            return got.status, got.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_nothing_is_kept_whatever_the_environment_says(running: Page) -> None:
+    config = json.loads(get(f"{running.url}/config")[1])
+    assert config["run_history"] is False
+    assert config["analytics_enabled"] is False
+    assert config["mcp_server"] is False
+    assert config["footer_links"] == []
+    assert config["stylesheets"] == []
+    assert get(f"{running.url}/gradio_api/runs")[0] == 404
+    assert get(f"{running.url}/monitoring")[0] in {403, 404}
+
+
+def test_the_style_names_no_other_host(running: Page) -> None:
+    status, style = get(f"{running.url}/theme.css")
+    assert status == 200
+    assert set(re.findall(r"\w*://[\w.]+", style)) <= {"http://www.w3.org"}  # a name of SVG, never fetched
+
+
+def test_only_classify_is_public(running: Page) -> None:
+    info = json.loads(get(f"{running.url}/gradio_api/info")[1])
+    assert list(info["named_endpoints"]) == ["/classify"]
+    assert not info["unnamed_endpoints"]
+    functions = json.loads(get(f"{running.url}/config")[1])["dependencies"]
+    assert [f["api_name"] for f in functions if f["api_visibility"] != "private"] == ["classify"]
+
+
+def test_requests_too_big_are_refused(running: Page) -> None:
+    where = f"{running.url}/gradio_api/run/predict"
+    status, words = get(where, b"{}", **{"Content-Length": str(server.MAX_BODY_BYTES + 1)})
+    assert (status, words) == (413, "a request may have up to 4000000 bytes")
+    assert get(where, iter([b"{}"]), **{"Transfer-Encoding": "chunked"})[0] == 411  # type: ignore[arg-type]
+
+
+def test_no_files_are_taken(running: Page) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nabc\r\n--x--\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert get(f"{running.url}/gradio_api/upload", body, **kind)[0] == 413
+
+
+IN_MEMORY = """
+import gc, sys
+from chatward import Detector
+from chatward.faces.web import build
+from chatward.faces.web.server import make_app
+from starlette.testclient import TestClient
+
+page = build(Detector.load(sys.argv[1], threads=1))
+(show,) = [f for f in page.fns.values() if f.name == "show" and f.targets[0][1] == "submit"]
+text = " ".join(["you", "donkey"])
+with TestClient(make_app(page)) as client:
+    body = {"data": [text, "en"], "fn_index": show._id, "session_hash": "someone"}
+    got = client.post("/gradio_api/run/predict", json=body)
+    assert got.status_code == 200 and text in got.json()["data"][0], got.text
+    assert not page.state_holder.session_data and not page.state_holder.time_last_used
+    del got, body
+    gc.collect()
+    kept = [d for d in gc.get_objects() if type(d) in (dict, list) and d is not globals()]
+    values = [v for d in kept for v in (d.values() if type(d) is dict else d) if type(v) is str]
+    assert not [v for v in values if text in v and v is not text and "<bdi>" in v]
+"""
+
+
+def test_the_server_forgets_what_it_answered(tiny_model: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IN_MEMORY, tiny_model],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+OVER_THE_WIRE = """
+import json, sys
+from gradio_client import Client
+
+client = Client(sys.argv[1], verbose=False, analytics_enabled=False)
+answers = []
+for message in ("gg ez", "gg " * 5000, ["gg"], 5):
+    try:
+        answers.append(client.predict(message, api_name="/classify"))
+    except Exception as error:
+        answers.append(str(error))
+print(json.dumps(answers))
+"""
+
+
+def test_api_over_the_wire(running: Page) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", OVER_THE_WIRE, running.url],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    short, long, many, number = json.loads(done.stdout)
+    assert list(short) == ["label", "probabilities", "truncated"]
+    assert short["label"] == max(short["probabilities"], key=short["probabilities"].get)
+    assert list(short["probabilities"]) == list(LABELS)
+    assert sum(short["probabilities"].values()) == pytest.approx(1)
+    assert short["truncated"] is False
+    assert long["truncated"] is True
+    assert many.startswith("/classify takes one message as a string, not list")
+    assert number.startswith("/classify takes one message as a string, not int")
+
+
+def test_a_taken_port_names_the_cure(running: Page, tiny_model: Path) -> None:
+    port = int(running.url.rsplit(":", 1)[1])
+    done = subprocess.run(command(port, tiny_model), capture_output=True, text=True, timeout=60)
+    assert done.returncode == PortError.exit_code
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"chatward: port {port} is taken by another program: choose another with")
+    assert "--port" in done.stderr and "PORT=" in done.stderr
+
+
+def test_ctrl_c_ends_it_cleanly(tiny_model: Path) -> None:
+    with running_page(tiny_model) as page:
+        port = int(page.url.rsplit(":", 1)[1])
+        with socket.create_connection(("127.0.0.1", port)):  # a browser that stays connected
+            code, out, err = page.interrupt()
+    assert code == 130
+    assert out == ""
+    assert "Traceback" not in err
+    assert len(err.splitlines()) <= 1
+
+
+@pytest.mark.parametrize("host", ["no such host", "203.0.113.7"])
+def test_a_wrong_host_is_told(host: str) -> None:
+    with pytest.raises(UsageError, match=f"--host '{host}' isn't an address.*try 127.0.0.1"):
+        server._listen(host, 7999)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://localhost:80"),
+        ("::", "http://localhost:80"),
+        ("::1", "http://[::1]:80"),
+        ("[::1]", "http://[::1]:80"),
+    ],
+)
+def test_the_address_to_open(host: str, url: str) -> None:
+    assert server._url(host, 80) == url
+
+
+def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(MissingExtraError) as caught:
+        server.serve("127.0.0.1", 7999, None)
+    assert str(caught.value) == '`chatward app` needs the "app" extra: pip install "chatward[app]"'
+
+
+def test_importing_the_page_loads_no_gradio() -> None:
+    code = "import sys, chatward.faces.web; sys.exit(any(m in sys.modules for m in ('gradio', 'fastapi', 'uvicorn')))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
