@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import random
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -397,21 +396,3 @@ def test_the_rejects_of_a_run_are_not_overwritten_by_scoring_them(score: Score, 
     (tmp_path / "out.csv.rejects.jsonl").write_text('{"text": "gg"}\n')
     done = score("out.csv.rejects.jsonl", "out.csv")
     assert done.returncode == 2 and "would overwrite the input" in done.stderr
-
-
-@pytest.mark.parametrize("names", [("in.csv", "out.csv"), ("in.jsonl", "out.parquet")])
-def test_order_is_kept_for_ten_thousand_rows(score: Score, tmp_path: Path, names: tuple[str, str]) -> None:
-    words = ["gg", "ez", "noob team", "wp", "why"]
-    texts = [random.Random(n).choice(words) for n in range(10_000)]
-    if names[0] == "in.csv":
-        (tmp_path / "in.csv").write_text("n,text\n" + "".join(f"{n},{t}\n" for n, t in enumerate(texts)))
-    else:
-        body = (json.dumps({"n": n, "text": t}) + "\n" for n, t in enumerate(texts))
-        (tmp_path / "in.jsonl").write_text("".join(body))
-    assert "Scored 10,000 rows" in score(*names).stderr
-    if names[1] == "out.csv":
-        found = [(int(row[0]), row[1]) for row in csv_of(tmp_path / "out.csv")[1:]]
-    else:
-        table = pq.read_table(tmp_path / "out.parquet")
-        found = list(zip(table.column("n").to_pylist(), table.column("text").to_pylist(), strict=True))
-    assert found == list(enumerate(texts))

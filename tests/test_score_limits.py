@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pty
+import random
 import resource
 import signal
 import subprocess
@@ -18,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatward.errors import DataError
@@ -27,8 +29,29 @@ from chatward.faces.tables.formats import open_reader
 from chatward.faces.tables.outputs import Outputs
 from chatward.faces.tables.scoring import Tally, score_rows
 from chatward.schema import LABELS, Prediction
-from tests.conftest import PROGRAM
+from tests.conftest import PROGRAM, Run
 from tests.test_score import ADDED, csv_of, jsonl_of, rejects_of
+
+
+@pytest.mark.parametrize("names", [("in.csv", "out.csv"), ("in.jsonl", "out.parquet")])
+def test_order_is_kept_for_ten_thousand_rows(
+    chatward: Run, tiny_model: Path, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    words = ["gg", "ez", "noob team", "wp", "why"]
+    texts = [random.Random(n).choice(words) for n in range(10_000)]
+    if names[0] == "in.csv":
+        (tmp_path / "in.csv").write_text("n,text\n" + "".join(f"{n},{t}\n" for n, t in enumerate(texts)))
+    else:
+        body = (json.dumps({"n": n, "text": t}) + "\n" for n, t in enumerate(texts))
+        (tmp_path / "in.jsonl").write_text("".join(body))
+    done = chatward("score", names[0], "--out", names[1], "--model", tiny_model, "--threads", 1, cwd=tmp_path)
+    assert "Scored 10,000 rows" in done.stderr
+    if names[1] == "out.csv":
+        found = [(int(row[0]), row[1]) for row in csv_of(tmp_path / "out.csv")[1:]]
+    else:
+        table = pq.read_table(tmp_path / "out.parquet")
+        found = list(zip(table.column("n").to_pylist(), table.column("text").to_pylist(), strict=True))
+    assert found == list(enumerate(texts))
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -86,8 +109,43 @@ def test_a_full_disk_is_one_sentence(tiny_model: Path, tmp_path: Path, ending: s
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=small_files, env=environment
     )
-    assert done.returncode == 50 and "can't be written (File too large)" in done.stderr, done.stderr
+    assert done.returncode == 50 and "can't be written (File too large):" in done.stderr, done.stderr
     assert done.stderr.count("\n") == 1 and [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_parquet_needs_its_extra(chatward: Run, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "pyarrow.py").write_text("raise ModuleNotFoundError(name='pyarrow')")
+    (tmp_path / "in.csv").write_text("message\ngg\n")
+    pq.write_table(pa.table({"message": ["gg"]}), tmp_path / "in.parquet")
+    for source, out, what in (("in.csv", "a.parquet", "writing a"), ("in.parquet", "a.csv", "scoring a")):
+        options = ("--out", out, "--model", tiny_model)
+        done = chatward("score", source, *options, cwd=tmp_path, PYTHONPATH=str(tmp_path / "none"))
+        assert done.returncode == 60
+        assert f'{what} Parquet file needs the "parquet" extra: pip install "chatward[parquet]"' in done.stderr
+    assert chatward("score", "in.csv", "--out", "a.csv", "--model", tiny_model, cwd=tmp_path).returncode == 0
+
+
+def test_progress_shows_on_a_terminal_only(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("message\n" + "gg wp\n" * 5000)
+    ours, theirs = pty.openpty()
+    command = [PROGRAM, "score", "in.csv", "--out", "out.csv", "--model", tiny_model, "--threads", "1"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    running = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=theirs, stdin=theirs, env=environment
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    os.close(ours)
+    out, _ = running.communicate(timeout=60)
+    assert running.returncode == 0 and out == b""
+    for words in (b"Loading the model", b"5,000 rows, ", b"left", b"messages/s -> out.csv"):
+        assert words in shown
 
 
 # Properties, with a detector that answers at once
@@ -114,7 +172,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 cells = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(',"\r\n; \0'), max_size=8)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 @given(rows_in=st.lists(st.tuples(cells, cells)), newline=st.sampled_from(["\n", "\r\n"]))
 def test_any_rows_come_back_unchanged(folder: Path, rows_in: list[tuple[str, str]], newline: str) -> None:
     with (folder / "in.csv").open("w", encoding="utf-8", newline="") as file:
@@ -138,7 +196,7 @@ values = (
 objects = st.dictionaries(st.text(max_size=3), st.recursive(values, st.lists), max_size=4)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 @given(st.lists(objects), st.booleans())
 def test_any_objects_come_back_unchanged(folder: Path, found: list[dict[str, Any]], escaped: bool) -> None:
     rows_in = [{**row, "message": "gg"} for row in found if not set(ADDED) & set(row)]
@@ -152,7 +210,7 @@ def test_any_objects_come_back_unchanged(folder: Path, found: list[dict[str, Any
     assert scored(folder, "in.jsonl", "out.parquet").rows == len(rows_in) + 1
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=300)
 @given(
     st.lists(st.sampled_from([b"a", b"\xe9", b'"', b'""', b",", b"\n", b"\r\n", b"\r", b"\0", "é".encode()]))
 )

@@ -131,7 +131,7 @@ def test_the_language_changes_everything(open_page: Any) -> None:
     bars(page)
     page.get_by_role("radio", name="Español").check()
     page.get_by_text("toxicidad leve").first.wait_for()
-    assert page.locator(".cw-name").all_inner_texts() == ["no tóxico", "toxicidad leve", "tóxico"]
+    assert page.locator(".cw-name").all_text_contents() == ["no tóxico", "toxicidad leve", "tóxico"]
     assert page.get_by_role("button", name="Analizar").is_visible()
     assert "pega" in (message(page).get_attribute("placeholder") or "")
     assert page.evaluate("document.documentElement.lang") == "es"
@@ -145,11 +145,9 @@ def test_the_language_changes_everything(open_page: Any) -> None:
         "Nothing you",
         "A model",
         "Model:",
-        "Most",
-        "%",
     ):
-        if english != "%":
-            assert english not in visible, english
+        assert english not in visible, english
+    assert "Most" not in visible
     assert re.search(r"\d,\d\s%", visible)
     assert message(page).input_value() == "gg wp"
     page.get_by_role("radio", name="English").check()
@@ -176,7 +174,7 @@ def test_examples_are_one_click(open_page: Any) -> None:
 
 def test_html_is_shown_as_text(open_page: Any) -> None:
     page = open_page()
-    for text, place in ((ATTACK, ".cw-said"), (f"{ATTACK}\n{ATTACK}", ".cw-text")):
+    for text, place in ((ATTACK, ".cw-said"), (f"{ATTACK}\n{ATTACK}", ".cw-text bdi")):
         message(page).fill(text)
         message(page).press("Enter")
         page.locator(place).first.wait_for()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,22 +28,28 @@ def usable_cores() -> int:
 
 
 class OnnxBackend:
-    """A tokenizer and a graph. Every method may be called from several threads at once."""
+    """A tokenizer and a graph. Every method may be called from several threads at once.
+
+    A batch runs on one thread, and several batches on as many as were asked for: short messages
+    give products too small to be worth sharing out, and waking threads for them costs more.
+    """
 
     def __init__(self, folder: Path, manifest: Manifest, threads: int) -> None:
         """Load both from *folder*, whose files must have been verified against *manifest*.
 
-        threads: how many the graph may use for one call; it never starts more.
+        threads: how many batches may run side by side.
         Raises UsageError (threads < 1) or ModelIntegrityError (a file that doesn't load).
         """
         if threads < 1:
             raise UsageError(f"threads is {threads}: give 1 or more")
         self.max_tokens = manifest.max_tokens
+        self.threads = threads
+        self._workers = ThreadPoolExecutor(threads, "chatward") if threads > 1 else None
         self._pad_id = manifest.pad_id
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / artifact.TOKENIZER_FILE))
             self._session = ort.InferenceSession(
-                str(folder / artifact.GRAPH_FILE), _options(threads), providers=["CPUExecutionProvider"]
+                str(folder / artifact.GRAPH_FILE), _options(), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # both libraries raise bare Exception subclasses of their own
             raise ModelIntegrityError(f"{str(folder)!r} doesn't load: {error}") from error
@@ -54,8 +61,13 @@ class OnnxBackend:
         encodings = self._tokenizer.encode_batch_fast(texts)
         return [(e.ids, bool(e.overflowing)) for e in encodings]
 
-    def logits(self, rows: list[list[int]]) -> NDArray[np.float32]:
-        """Run one batch of token ids, padded to its longest row; returns rows x 3, in order."""
+    def logits(self, batches: list[list[list[int]]]) -> list[NDArray[np.float32]]:
+        """Run batches of token ids; returns rows x 3 for each, in order."""
+        if self._workers is None or len(batches) == 1:
+            return [self._run(rows) for rows in batches]
+        return list(self._workers.map(self._run, batches))
+
+    def _run(self, rows: list[list[int]]) -> NDArray[np.float32]:
         width = max(map(len, rows))
         ids = np.full((len(rows), width), self._pad_id, np.int64)
         mask = np.zeros((len(rows), width), np.int64)
@@ -66,12 +78,10 @@ class OnnxBackend:
         return np.asarray(out, np.float32)
 
 
-def _options(threads: int) -> ort.SessionOptions:
+def _options() -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    # Waiting threads sleep instead of burning the core that someone else's thread needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return options

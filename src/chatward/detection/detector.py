@@ -39,7 +39,8 @@ class Detector:
         """Load a model folder, after checking each of its files against the manifest.
 
         model: a folder written by `chatward train`; None takes the model that ships with chatward.
-        threads: how many threads one call may use; None takes all cores this process may use.
+        threads: how many batches may run side by side, in all calls together; None takes as many as
+            there are cores this process may use.
         Raises ModelNotFoundError, ManifestError, ModelFormatError, ModelIntegrityError or
         UsageError (threads < 1).
         """
@@ -83,8 +84,10 @@ class Detector:
         encoded = self._backend.encode([text[:limit] for text in texts])
         probabilities = np.empty((len(texts), len(LABELS)), np.float64)
         by_length = sorted(range(len(texts)), key=lambda i: len(encoded[i][0]))
-        for batch in _batches(by_length, [len(ids) for ids, _ in encoded]):
-            logits = self._backend.logits([encoded[i][0] for i in batch])
+        rows = min(BATCH_ROWS, -(-len(texts) // self._backend.threads))
+        batches = list(_batches(by_length, [len(ids) for ids, _ in encoded], rows))
+        found = self._backend.logits([[encoded[i][0] for i in batch] for batch in batches])
+        for batch, logits in zip(batches, found, strict=True):
             probabilities[batch] = _softmax(logits / self.manifest.temperature)
         best = probabilities.argmax(axis=1)
         return [
@@ -115,11 +118,11 @@ def _shown(value: object, width: int = 60) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
-def _batches(order: list[int], lengths: list[int]) -> Iterator[list[int]]:
-    """Cut *order*, sorted by length, into batches of at most BATCH_ROWS rows and BATCH_TOKENS tokens."""
+def _batches(order: list[int], lengths: list[int], rows: int) -> Iterator[list[int]]:
+    """Cut *order*, sorted by length, into batches of at most *rows* rows and BATCH_TOKENS tokens."""
     batch: list[int] = []
     for i in order:
-        if batch and (len(batch) == BATCH_ROWS or (len(batch) + 1) * lengths[i] > BATCH_TOKENS):
+        if batch and (len(batch) == rows or (len(batch) + 1) * lengths[i] > BATCH_TOKENS):
             yield batch
             batch = []
         batch.append(i)

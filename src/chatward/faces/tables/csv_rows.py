@@ -136,7 +136,8 @@ class CsvReader:
             if problem:
                 yield Reject(start, problem, body if len(body) <= ROW_BYTES else None)
             else:
-                yield TextRow(cells[self._text], body, end if end.endswith(b"\n") else self.newline, cells)
+                end = end if end in (b"\n", b"\r\n") else self.newline
+                yield TextRow(cells[self._text], body, end, cells)
         self._bad_byte = first_bad
 
     def _record(self, first: bytes) -> tuple[list[str], bytes, str]:

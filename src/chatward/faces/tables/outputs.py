@@ -87,8 +87,10 @@ class Outputs:
 
     def failed(self, error: OSError) -> OutputError:
         """The error for what the system said while writing."""
+        # Of pyarrow's own words ("Error writing ... [errno 28] No space left") only the system's are kept.
+        why = (error.strerror or str(error)).rpartition("] ")[2]
         return OutputError(
-            f"{str(self.out)!r} can't be written ({error.strerror or error}): "
+            f"{str(self.out)!r} can't be written ({why}): "
             "make room or change permissions, or write to another folder"
         )
 

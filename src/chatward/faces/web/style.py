@@ -93,7 +93,7 @@ CSS: Final = """
 #cw-examples { display: flex; flex-wrap: wrap; gap: 8px; margin-top: -4px; }
 #cw-examples button { flex: 0 1 auto; min-height: 40px; padding: 6px 14px; border: 1px solid var(--cw-line);
   border-radius: 20px; background: var(--cw-card); color: var(--cw-ink); font-size: .92rem; font-weight: 400; box-shadow: none; }
-#cw-examples button:hover { border-color: var(--cw-act); }
+@media (hover: hover) { #cw-examples button:hover { border-color: var(--cw-act); } }
 
 /* Answers */
 .cw-ok { --cw-of: var(--cw-ok); --cw-tint: var(--cw-ok-tint); }
@@ -136,6 +136,7 @@ CSS: Final = """
 .cw-many th:last-child, .cw-many td:last-child { padding-right: 0; }
 .cw-many .cw-top { color: var(--cw-ink); font-weight: 600; }
 .cw-many .cw-text { text-align: left; color: var(--cw-ink); overflow-wrap: anywhere; width: 45%; }
+.cw-many .cw-text bdi { display: block; max-height: 8.1em; overflow: hidden; }
 .cw-many .cw-label { text-align: left; }
 .cw-many .cw-cut { display: block; }
 
