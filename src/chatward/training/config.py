@@ -65,6 +65,8 @@ class Finetune:
     class_weight_power: rows of a class weigh (rows / (classes x rows of the class)) ** power;
     0 is no weighting, 1 balances the classes.
     label_smoothing: share of the target spread over all classes.
+    consistency: weight of the divergence between two passes of a row under different dropout, which adds to
+    the loss ("R-Drop", Liang et al. 2021, arXiv 2106.14448); 0 makes one pass, any more twice the work.
     """
 
     sets: list[Source]
@@ -74,7 +76,8 @@ class Finetune:
     members: int = _range(1, 100, 1)
     validation_folds: int = _range(2, 100, 10)
     class_weight_power: float = _range(0, 2, 0.0)
-    label_smoothing: float = _range(0, 0.5, 0.05)
+    label_smoothing: float = _range(0, 0.5, 0.0)
+    consistency: float = _range(0, 100, 0.0)
 
 
 @dataclass(frozen=True)

@@ -213,6 +213,7 @@ def _member(session: Session, adapted: Stage, split: Split, name: str, number: i
         state,
         mark,
         session.save_every_s,
+        settings.consistency,
     )
     history = fit(model, [task], session.pad_id, plan, session.progress, validate)
     logits = logits_of(model, held_tokens, session.pad_id)

@@ -53,7 +53,7 @@ class Plan:
 
     patience None: never stop early. stage: what people read. state: where unfinished work is kept;
     None keeps nothing. fingerprint: of all that decides the result. save_every_s: seconds between two
-    writes of the state.
+    writes of the state. consistency: see `Finetune`.
     """
 
     optimiser: Optimiser
@@ -64,6 +64,7 @@ class Plan:
     state: Path | None
     fingerprint: str
     save_every_s: float
+    consistency: float = 0.0
 
 
 def soft_targets(labels: list[int], classes: int, smoothing: float) -> torch.Tensor:
@@ -137,11 +138,17 @@ class _Run:
         scale = _rate(self.done, self.steps * self.plan.epochs, settings.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = group["initial_lr"] * scale
-        ids, mask = pad([task.tokens[i] for i in rows], self.pad_id)
-        logits = self.model(input_ids=ids, attention_mask=mask).logits[:, task.columns]
-        losses = -(task.targets[rows] * F.log_softmax(logits, dim=-1)).sum(dim=-1)
+        consistency = self.plan.consistency
+        passes = 2 if consistency else 1  # the same rows twice, under different dropout
+        ids, mask = pad([task.tokens[i] for i in rows] * passes, self.pad_id)
+        scores = self.model(input_ids=ids, attention_mask=mask).logits[:, task.columns]
+        logs = F.log_softmax(scores, dim=-1).view(passes, len(rows), -1)
+        losses = -(task.targets[rows] * logs).sum(dim=-1).mean(dim=0)
         weights = task.weights[rows]
         loss = (losses * weights).sum() / weights.sum()
+        if consistency:
+            apart = (logs[0] - logs[1]) * (logs[0].exp() - logs[1].exp())  # KL one way plus the other
+            loss = loss + consistency * apart.sum(dim=-1).mean() / 2
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
