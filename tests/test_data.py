@@ -32,7 +32,7 @@ def test_rows_are_normalised_and_empty_ones_counted(tmp_path: Path) -> None:
     assert rows.texts == ["gg, wp", "two lines"]
     assert rows.labels == [0, 2]
     assert rows.skipped == 1
-    assert rows.groups == ["text=gg wp", "text=two lines"]
+    assert rows.groups == ["text=gg, wp", "text=two lines"]
 
 
 def test_separator_and_group(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatward.text import grouping_key, normalise
+from chatward.text import grouping_key, letters, normalise
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,12 @@ def test_normalising_twice_changes_nothing_more(text: str) -> None:
 
 @given(st.text())
 def test_a_message_with_something_to_read_keeps_a_key(text: str) -> None:
-    assert bool(grouping_key(text)) == bool(normalise(text))
+    assert bool(grouping_key(text)) == bool(letters(text)) == bool(normalise(text))
 
 
 def test_grouping_key_joins_what_says_the_same() -> None:
-    assert grouping_key("GG, wp!") == grouping_key("gg wp") == grouping_key("gg  wp 2")
-    assert grouping_key("gg") != grouping_key("ggwp")
-    assert grouping_key("???") != grouping_key("!!!")
+    assert grouping_key("GG,  wp") == grouping_key("gg, WP ")
+    assert grouping_key("gg") != grouping_key("gg!")
+    assert letters("GG, wp!") == letters("gg wp") == letters("gg  wp 2")
+    assert letters("gg") != letters("ggwp")
+    assert letters("???") != letters("!!!")

@@ -30,10 +30,17 @@ def normalise(text: str) -> str:
 
 
 def grouping_key(text: str) -> str:
-    """Return what two messages share when they say the same thing.
+    """Return what two messages share when they are the same text: normalised and case-folded.
 
-    Case-folded letters only, so that ``"GG, wp!"`` and ``"gg wp"`` are one text: two rows with
-    one key never stand on both sides of a split. A message without letters is its own key.
+    Two rows with one key never stand on both sides of a split.
+    """
+    return normalise(text).casefold()
+
+
+def letters(text: str) -> str:
+    """Return *text* case-folded and bare of all but letters, which ``"GG, wp!"`` and ``"gg wp"`` share.
+
+    A message without letters stays as it is.
     """
     plain = normalise(text).casefold()
     return _NOT_LETTERS.sub(" ", plain).strip() or plain

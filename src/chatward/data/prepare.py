@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chatward.data.sources import Rows, Source, read_rows
+from chatward.text import letters
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ def distinct(folder: Path, source: Source, without: Collection[str]) -> Distinct
         weights=[math.sqrt(total) for total in totals],
         facts={**_facts(rows), "excluded": excluded, "distinct": len(counts)},
     )
+
+
+def wordings(folder: Path, sources: list[Source]) -> set[str]:
+    """Return the letters of every text in *sources*."""
+    return {letters(text) for source in sources for text in read_rows(folder, source).texts}
 
 
 def _facts(rows: Rows) -> dict[str, int | str]:

@@ -81,6 +81,7 @@ class OnnxBackend:
 def _options() -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
+    options.enable_mem_pattern = False  # every batch has another shape: patterns would only pile up
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3

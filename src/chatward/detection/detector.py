@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_ROWS: Final = 64
-BATCH_TOKENS: Final = 4096
+BATCH_TOKENS: Final = 1024
 CHUNK_MESSAGES: Final = 4096
 _CHARACTERS_PER_TOKEN: Final = 16
 

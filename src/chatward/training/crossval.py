@@ -8,9 +8,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from chatward.data.splits import hold_out
+from chatward.data.prepare import wordings
+from chatward.data.splits import Split, hold_out
 from chatward.errors import EmptyDataError
 from chatward.evaluation import metrics
+from chatward.text import letters
 from chatward.training import checkpoint
 from chatward.training.calibrate import softmax
 from chatward.training.encoder import logits_of
@@ -23,6 +25,7 @@ _INTERVALS: Final = {
     "flag_f1": metrics.flag_f1,
 }
 _DRAWS: Final = 500
+NEW_WORDING: Final = "new wording"
 
 
 def cross_validate(session: Session, adapted: Stage, folds: int) -> dict[str, Any]:
@@ -30,21 +33,33 @@ def cross_validate(session: Session, adapted: Stage, folds: int) -> dict[str, An
 
     Figures are given per set and for all together, on the probabilities after temperature, with 95 %
     bootstrap intervals over groups; ``ece_before`` is the calibration error without the temperature.
-    Texts of a held-out fold stand nowhere in training, whatever their group or stage.
+    Texts of a held-out fold stand nowhere in training, whatever their group or stage. The part called
+    NEW_WORDING is stricter still: rows whose letters (`chatward.text.letters`) stand in no row that trained
+    the model they are judged by, in either stage.
     """
     corpus = session.corpus
     truth = np.array(corpus.labels)
     after = np.zeros((len(truth), 3))
     before = np.zeros_like(after)
     temperatures = []
+    wording = [letters(text) for text in corpus.texts]
+    settings = session.recipe.adapt
+    seen_first = wordings(session.data, settings.sets) if settings and settings.epochs else set()
+    is_new = np.zeros(len(truth), bool)
     for fold in range(folds):
-        held, logits, temperature = _fold(session, adapted, folds, fold)
+        split, logits, temperature = _fold(session, adapted, folds, fold)
+        held = split.held
+        seen = seen_first | {wording[i] for i in split.train}
+        is_new[held] = [wording[i] not in seen for i in held]
         after[held] = softmax(logits, temperature)
         before[held] = softmax(logits)
         temperatures.append(temperature)
     report: dict[str, Any] = {"folds": folds, "temperatures": temperatures, "sets": {}}
-    for name in [*corpus.facts, "all"]:
-        rows = [i for i, s in enumerate(corpus.sets) if name in (s, "all")]
+    parts = {name: [i for i, s in enumerate(corpus.sets) if s == name] for name in corpus.facts}
+    parts |= {"all": list(range(len(truth))), NEW_WORDING: np.flatnonzero(is_new).tolist()}
+    for name, rows in parts.items():
+        if not rows:
+            continue
         part, part_truth = after[rows], truth[rows]
         groups = [corpus.groups[i] for i in rows]
         report["sets"][name] = {
@@ -59,7 +74,7 @@ def cross_validate(session: Session, adapted: Stage, folds: int) -> dict[str, An
     return report
 
 
-def _fold(session: Session, adapted: Stage, folds: int, fold: int) -> tuple[list[int], Any, float]:
+def _fold(session: Session, adapted: Stage, folds: int, fold: int) -> tuple[Split, Any, float]:
     corpus = session.corpus
     outer = hold_out(range(len(corpus.texts)), corpus.groups, corpus.keys, folds, fold, session.recipe.seed)
     if not outer.held:
@@ -69,8 +84,8 @@ def _fold(session: Session, adapted: Stage, folds: int, fold: int) -> tuple[list
     mark = fingerprint(session, "fold", settings, corpus.facts, adapted.mark, folds, fold)
     done = session.work / f"fold-{mark[:12]}.safetensors"
     if saved := checkpoint.load(done, mark):
-        return outer.held, saved.tensors["logits"].numpy(), saved.notes["temperature"]
+        return outer, saved.tensors["logits"].numpy(), saved.notes["temperature"]
     levels = teach(session, adapted, outer.train, f"fold {fold + 1} of {folds}, ", keep=False)
     logits = logits_of(levels.model, [session.tokens[i] for i in outer.held], session.pad_id)
     checkpoint.save(done, mark, {"logits": torch.tensor(logits)}, {"temperature": levels.temperature})
-    return outer.held, logits, levels.temperature
+    return outer, logits, levels.temperature
