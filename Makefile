@@ -1,13 +1,14 @@
 # `make app` opens the page, `make test` runs every test; both set up what they need in .venv.
 PYTHON ?= python3
 PORT ?= 7860
+MODEL ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: app test lint constraints clean
 
 app: $(VENV)/.app
-	$(BIN)/chatward app --port $(PORT)
+	$(BIN)/chatward app --port $(PORT) $(if $(MODEL),--model $(MODEL))
 
 test: lint
 	$(BIN)/python -m pytest
@@ -20,6 +21,8 @@ lint: $(VENV)/.dev
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "chatward needs Python 3.11 or newer; give one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "this Python can't make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
@@ -34,8 +37,9 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 
 # After trying newer versions: pin what is installed now.
 constraints: $(VENV)/.dev
-	{ echo '# Every version that was tested together, on Python 3.11. Written by: make constraints'; \
-	  $(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu//' | sort -f; } > constraints.txt
+	set -e; { echo '# Every version that was tested together, on Python 3.11. Written by: make constraints'; \
+	  $(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu//' | sort -f; } > constraints.partial; \
+	mv constraints.partial constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist

@@ -25,6 +25,7 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
         ("members = 2", 'members = "2"', r"finetune\.members is '2'; it must be of type int"),
         ("members = 2", "members = true", r"finetune\.members is True; it must be of type int"),
         ("members = 2", "members = 2.5", "must be of type int"),
+        ("members = 2", "members = 6", r"members is 6, more than the 5 of finetune\.validation_folds"),
         ("learning_rate = 4e-3", "learning_rate = -1", r"optimiser\.learning_rate is -1\.0"),
         ("learning_rate = 4e-3", "batch_sice = 4", "unknown key"),
         ("format = 1", "format = 2", r"format = 2; this chatward reads format = 1"),

@@ -187,6 +187,7 @@ def test_folds_give_figures_and_go_into_the_card(
         ({"--backbone": "./nowhere"}, 21, "backbone './nowhere' can't be loaded: there is no such folder"),
         ({"--backbone": "no-such-user/no-such-model"}, 21, "or can't be reached from here"),
         ({"--folds": "1"}, 2, "--folds is 1: give 2 or more"),
+        ({"--work": "m"}, 2, "--work and --out are both"),
     ],
 )
 def test_bad_input_is_named(

@@ -90,6 +90,11 @@ def read_manifest(folder: Path) -> Manifest:
     ModelFormatError (of a newer format, or made for another normaliser or other labels) or
     ModelIntegrityError (the manifest itself was changed).
     """
+    if not folder.is_dir() and folder == default_model():
+        raise ModelNotFoundError(
+            "no model ships with this revision of chatward: train one with `chatward train` (docs/training.md) "
+            "and name its folder, as in `--model DIR`"
+        )
     if not folder.is_dir():
         raise ModelNotFoundError(
             f"no model folder at {str(folder)!r}: give the folder that `chatward train --out` wrote, "

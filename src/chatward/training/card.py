@@ -25,7 +25,7 @@ def write_card(path: Path, recipe: Recipe, record: dict[str, Any]) -> None:
 
 
 def _origin(record: dict[str, Any]) -> str:
-    backbone = record["backbone"]["recipe"]
+    backbone = record["backbone"]["given"]
     adapted = record["adapt"].get("sets", {})
     lines = [
         "## How it was made\n",

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from chatward.errors import ResumeError
+from chatward.errors import OutputError, ResumeError
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,13 @@ def save(path: Path, fingerprint: str, tensors: dict[str, torch.Tensor], notes: 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     own = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
-    save_file(own, partial, metadata={"fingerprint": fingerprint, "notes": json.dumps(notes)})
-    partial.replace(path)
+    try:
+        save_file(own, partial, metadata={"fingerprint": fingerprint, "notes": json.dumps(notes)})
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"{str(path)!r} can't be written ({error}): make room, or give another --work"
+        ) from None
 
 
 def load(path: Path, fingerprint: str) -> Saved | None:

@@ -179,6 +179,12 @@ def _typed(kind: Any, value: Any, path: str, where: str) -> Any:
 
 
 def _check_sets(recipe: Recipe, path: str) -> None:
+    members, parts = recipe.finetune.members, recipe.finetune.validation_folds
+    if members > parts:
+        raise RecipeError(
+            f"{path}: finetune.members is {members}, more than the {parts} of finetune.validation_folds: "
+            "each member keeps another part, so raise the one or lower the other"
+        )
     stages = {"finetune": recipe.finetune.sets, "adapt": recipe.adapt.sets if recipe.adapt else []}
     for stage, sets in stages.items():
         names = [s.name for s in sets]

@@ -79,13 +79,14 @@ def _fold(session: Session, adapted: Stage, folds: int, fold: int) -> tuple[Spli
     outer = hold_out(range(len(corpus.texts)), corpus.groups, corpus.keys, folds, fold, session.recipe.seed)
     if not outer.held:
         raise EmptyDataError(f"fold {fold + 1} of {folds} has no row: give more rows or fewer --folds")
-    settings = asdict(session.recipe.finetune)
-    settings.pop("sets")
-    mark = fingerprint(session, "fold", settings, corpus.facts, adapted.mark, folds, fold)
+    rows = (corpus.facts, corpus.labels, outer.train, outer.held)
+    mark = fingerprint(session, "fold", asdict(session.recipe.finetune), rows, adapted.mark)
     done = session.work / f"fold-{mark[:12]}.safetensors"
     if saved := checkpoint.load(done, mark):
         return outer, saved.tensors["logits"].numpy(), saved.notes["temperature"]
-    levels = teach(session, adapted, outer.train, f"fold {fold + 1} of {folds}, ", keep=False)
+    levels = teach(session, adapted, outer.train, f"fold {fold + 1} of {folds}, ")
     logits = logits_of(levels.model, [session.tokens[i] for i in outer.held], session.pad_id)
     checkpoint.save(done, mark, {"logits": torch.tensor(logits)}, {"temperature": levels.temperature})
+    for file in levels.member_files:
+        file.unlink(missing_ok=True)
     return outer, logits, levels.temperature

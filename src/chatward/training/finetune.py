@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from chatward import __version__
 from chatward.data.prepare import Corpus, distinct, gather
 from chatward.data.splits import Split, hold_out
 from chatward.errors import EmptyDataError
@@ -63,12 +64,15 @@ class Stage:
 
 @dataclass(frozen=True)
 class Levels:
-    """A model of the three levels. held: the rows its members kept for validation, each by one or more."""
+    """A model of the three levels. held: the rows its members kept for validation, each by one or more.
+    member_files: where the members are kept in `Session.work`.
+    """
 
     model: torch.nn.Module
     temperature: float
     held: list[int]
     record: dict[str, Any]
+    member_files: list[Path]
 
 
 def open_session(
@@ -123,17 +127,18 @@ def adapt(session: Session) -> Stage:
     history = fit(model, tasks, session.pad_id, plan, session.progress)
     stage = Stage(model.state_dict(), {"sets": facts, "epochs": history}, mark)
     checkpoint.save(done, mark, stage.weights, stage.record)
+    state.unlink(missing_ok=True)
     return stage
 
 
-def teach(session: Session, adapted: Stage, rows: Collection[int], name: str = "", keep: bool = True) -> Levels:
+def teach(session: Session, adapted: Stage, rows: Collection[int], name: str = "") -> Levels:
     """Run the second stage on *rows*, indices into the corpus.
 
     Each member keeps another part of the rows for early stopping and starts from the same weights, output
     layer included; the model is the mean of the members' weights. The temperature is fitted on each
     member's logits for the rows that member was not trained on, all members together.
 
-    name: what people read before the member's. keep: whether finished members stay in `session.work`.
+    name: what people read before the member's.
     """
     settings = session.recipe.finetune
     corpus = session.corpus
@@ -155,9 +160,6 @@ def teach(session: Session, adapted: Stage, rows: Collection[int], name: str = "
     truth = np.array([corpus.labels[i] for i in held])
     pooled = np.concatenate(logits)
     temperature = fit_temperature(pooled, truth)
-    if not keep:
-        for mark in marks:
-            _member_file(session, mark).unlink(missing_ok=True)
     record = {
         "members": [m.record for m in members],
         "temperature": temperature,
@@ -168,7 +170,7 @@ def teach(session: Session, adapted: Stage, rows: Collection[int], name: str = "
             "after_temperature": figures(softmax(pooled, temperature), truth),
         },
     }
-    return Levels(model, temperature, held, record)
+    return Levels(model, temperature, held, record, [_member_file(session, mark) for mark in marks])
 
 
 def _member(session: Session, adapted: Stage, split: Split, name: str, number: int) -> Stage:
@@ -181,9 +183,9 @@ def _member(session: Session, adapted: Stage, split: Split, name: str, number: i
             f"too few rows to keep one part of {settings.validation_folds} for validation: all three levels "
             "must stand in it; give more rows or lower finetune.validation_folds"
         )
-    own = {k: v for k, v in asdict(settings).items() if k not in ("sets", "members")}
-    facts = session.corpus.facts
-    mark = fingerprint(session, "member", own, facts, adapted.mark, number, split.train, split.held)
+    own = {k: v for k, v in asdict(settings).items() if k != "members"}
+    rows = (session.corpus.facts, session.corpus.labels, split.train, split.held)
+    mark = fingerprint(session, "member", own, rows, adapted.mark, number)
     done = _member_file(session, mark)
     if saved := checkpoint.load(done, mark):
         logits = saved.tensors.pop("logits").numpy()
@@ -220,6 +222,7 @@ def _member(session: Session, adapted: Stage, split: Split, name: str, number: i
     record = {"rows": {"train": len(split.train), "validation": len(split.held)}, "epochs": history}
     weights = model.state_dict()
     checkpoint.save(done, mark, {**weights, "logits": torch.tensor(logits)}, record)
+    state.unlink(missing_ok=True)
     return Stage(weights, {**record, "logits": logits}, mark)
 
 
@@ -238,6 +241,7 @@ def fingerprint(session: Session, *parts: Any) -> str:
     """Return a SHA-256 of everything that decides a stage's result, *parts* being what is the stage's own."""
     recipe = session.recipe
     common = [recipe.seed, recipe.max_tokens, NORMALISER_VERSION, session.backbone_identity, versions()]
+    common.append(__version__)
     return hashlib.sha256(json.dumps([common, parts], sort_keys=True).encode()).hexdigest()
 
 

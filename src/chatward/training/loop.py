@@ -130,8 +130,6 @@ class _Run:
             self._end_epoch(epoch)
         if self.best:
             self.model.load_state_dict(self.best)
-        if plan.state is not None:
-            plan.state.unlink(missing_ok=True)
 
     def _step(self, task: Task, rows: list[int]) -> None:
         settings = self.plan.optimiser

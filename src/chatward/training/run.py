@@ -57,18 +57,19 @@ def train(
     *out* appears only when it is whole. Raises every DataError, RecipeError, BackboneError, ParityError,
     ResumeError, and OutputError (*out* exists).
     """
-    recipe = read_recipe(recipe_path)
-    _refuse_existing(out)
+    recipe, recipe_hash = read_recipe(recipe_path), _hash(recipe_path)
+    _refuse_existing(out, work)
     began = time.monotonic()
     session = _open(recipe, data, backbone, out, work, progress, save_every_s)
-    figures = _read_folds(folds, recipe_path, session) if folds else None
+    record_head = _record(recipe_hash, session)
+    figures = _read_folds(folds, record_head) if folds else None
     adapted = adapt(session)
     levels = teach(session, adapted, range(len(session.corpus.texts)))
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         parity = _export(session, levels, scratch)
         record = {
-            **_record(recipe_path, session),
+            **record_head,
             "adapt": adapted.record,
             "finetune": levels.record,
             "parity": parity,
@@ -107,16 +108,23 @@ def fold(
     """
     if folds < 2:
         raise UsageError(f"--folds is {folds}: give 2 or more")
-    recipe = read_recipe(recipe_path)
-    _refuse_existing(out)
+    recipe, recipe_hash = read_recipe(recipe_path), _hash(recipe_path)
+    _refuse_existing(out, work)
     began = time.monotonic()
     session = _open(recipe, data, backbone, out, work, progress, save_every_s)
+    record_head = _record(recipe_hash, session)
     adapted = adapt(session)
     report = cross_validate(session, adapted, folds)
     seconds = round(time.monotonic() - began, 1)
-    record = {**_record(recipe_path, session), "cross_validation": report, "seconds": seconds}
-    out.mkdir(parents=True)
-    _write_json(out / FOLDS_FILE, record)
+    record = {**record_head, "cross_validation": report, "seconds": seconds}
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        _write_json(scratch / FOLDS_FILE, record)
+        scratch.chmod(0o755)
+        scratch.rename(out)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
     if work is None:
         shutil.rmtree(session.work, ignore_errors=True)
     return record
@@ -143,7 +151,13 @@ def _open(
     return session
 
 
-def _refuse_existing(out: Path) -> None:
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _refuse_existing(out: Path, work: Path | None) -> None:
+    if work is not None and work.resolve() == out.resolve():
+        raise UsageError(f"--work and --out are both {str(out)!r}: give two folders")
     if out.exists():
         raise OutputError(f"{str(out)!r} is there already: give another --out, or remove it first")
 
@@ -202,19 +216,19 @@ def _manifest(session: Session, levels: Levels, record: dict[str, Any]) -> artif
     )
 
 
-def _record(recipe_path: Path, session: Session) -> dict[str, Any]:
-    given = session.backbone.name
+def _record(recipe_hash: str, session: Session) -> dict[str, Any]:
+    recipe = asdict(session.recipe)
+    recipe["backbone"] = _named(session.recipe.backbone)
     return {
         "chatward": __version__,
         "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        # Of a folder only its name: where it lay is nobody's business.
         "backbone": {
-            "recipe": session.recipe.backbone,
-            "given": Path(given).name if Path(given).is_dir() else given,
+            "recipe": recipe["backbone"],
+            "given": _named(session.backbone.name),
             "identity": session.backbone_identity,
         },
-        "recipe": asdict(session.recipe),
-        "recipe_sha256": hashlib.sha256(recipe_path.read_bytes()).hexdigest(),
+        "recipe": recipe,
+        "recipe_sha256": recipe_hash,
         "data": session.corpus.facts,
         "normaliser": NORMALISER_VERSION,
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
@@ -227,7 +241,12 @@ def _record(recipe_path: Path, session: Session) -> dict[str, Any]:
     }
 
 
-def _read_folds(folder: Path, recipe_path: Path, session: Session) -> dict[str, Any]:
+def _named(backbone: str) -> str:
+    """Of a folder only its name: where it lay is nobody's business."""
+    return Path(backbone).name if Path(backbone).is_absolute() or Path(backbone).is_dir() else backbone
+
+
+def _read_folds(folder: Path, now: dict[str, Any]) -> dict[str, Any]:
     path = folder / FOLDS_FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -235,7 +254,6 @@ def _read_folds(folder: Path, recipe_path: Path, session: Session) -> dict[str, 
         raise UsageError(
             f"{str(path)!r} can't be read ({error}): give a folder that `chatward train --folds` wrote"
         ) from None
-    now = _record(recipe_path, session)
     for key in ("recipe_sha256", "data", "normaliser"):
         if found.get(key) != now[key]:
             raise UsageError(
