@@ -37,9 +37,15 @@ def serve(host: str, port: int, model: Path | None) -> None:
 
         # uvicorn would report open connections on Ctrl-C as errors.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                # Only now: by here the page answers, and Ctrl-C is uvicorn's to handle.
+                await super().startup(sockets=sockets)
+                print(f"chatward: open {_url(host, port)} (Ctrl-C stops it)", flush=True)
+
         config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
-        print(f"chatward: open {_url(host, port)} (Ctrl-C stops it)", flush=True)
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])
 
 
 def make_app(page: Any) -> ASGIApp:
