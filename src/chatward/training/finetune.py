@@ -240,8 +240,8 @@ def _mean(weights: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 def fingerprint(session: Session, *parts: Any) -> str:
     """Return a SHA-256 of everything that decides a stage's result, *parts* being what is the stage's own."""
     recipe = session.recipe
-    common = [recipe.seed, recipe.max_tokens, NORMALISER_VERSION, session.backbone_identity, versions()]
-    common.append(__version__)
+    code = (__version__, NORMALISER_VERSION, versions())
+    common = (code, session.backbone_identity, recipe.seed, recipe.max_tokens)
     return hashlib.sha256(json.dumps([common, parts], sort_keys=True).encode()).hexdigest()
 
 

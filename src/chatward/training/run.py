@@ -12,6 +12,8 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -65,8 +67,7 @@ def train(
     figures = _read_folds(folds, record_head) if folds else None
     adapted = adapt(session)
     levels = teach(session, adapted, range(len(session.corpus.texts)))
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with _whole(out) as scratch:
         parity = _export(session, levels, scratch)
         record = {
             **record_head,
@@ -81,11 +82,6 @@ def train(
         if keep_weights:
             _save_weights(session, levels, scratch / artifact.PYTORCH_FOLDER)
         artifact.seal(scratch, _manifest(session, levels, record))
-        scratch.chmod(0o755)
-        scratch.rename(out)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
     if work is None:
         shutil.rmtree(session.work, ignore_errors=True)
     return record
@@ -117,14 +113,8 @@ def fold(
     report = cross_validate(session, adapted, folds)
     seconds = round(time.monotonic() - began, 1)
     record = {**record_head, "cross_validation": report, "seconds": seconds}
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with _whole(out) as scratch:
         _write_json(scratch / FOLDS_FILE, record)
-        scratch.chmod(0o755)
-        scratch.rename(out)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
     if work is None:
         shutil.rmtree(session.work, ignore_errors=True)
     return record
@@ -149,6 +139,19 @@ def _open(
             f"{str(work)!r} can't be made ({error.strerror}): give another --out or --work"
         ) from None
     return session
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """Give a folder to write into, which becomes *out* at the end, or vanishes where anything goes wrong."""
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        yield scratch
+        scratch.chmod(0o755)
+        scratch.rename(out)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
 
 
 def _hash(path: Path) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,10 +46,10 @@ def predict(
         _show_table(list(_paired(source, detector.predict_stream)))
 
 
-def _paired(source: Iterable[str], classify: object) -> Iterator[tuple[str, Prediction]]:
+def _paired(
+    source: Iterable[str], classify: Callable[[Iterable[str]], Iterator[Prediction]]
+) -> Iterator[tuple[str, Prediction]]:
     """Yield messages with their predictions, keeping no more than what is read ahead."""
-    from collections import deque
-
     kept: deque[str] = deque()
 
     def remember() -> Iterator[str]:
@@ -56,7 +57,7 @@ def _paired(source: Iterable[str], classify: object) -> Iterator[tuple[str, Pred
             kept.append(text)
             yield text
 
-    for prediction in classify(remember()):  # type: ignore[operator]
+    for prediction in classify(remember()):
         yield kept.popleft(), prediction
 
 
