@@ -34,7 +34,7 @@ OWNERS = {
     "scipy": {"training"},
     "sklearn": {"evaluation"},
     "onnxruntime": {"detection", "training"},
-    "tokenizers": {"detection"},
+    "tokenizers": {"detection", "training"},
     "gradio": {"faces"},
     "pyarrow": {"faces", "faces.cli"},
     "typer": {"faces.cli"},

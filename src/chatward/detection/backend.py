@@ -15,6 +15,8 @@ from chatward import artifact
 from chatward.errors import ModelIntegrityError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from chatward.artifact import Manifest
@@ -61,13 +63,13 @@ class OnnxBackend:
         encodings = self._tokenizer.encode_batch_fast(texts)
         return [(e.ids, bool(e.overflowing)) for e in encodings]
 
-    def logits(self, batches: list[list[list[int]]]) -> list[NDArray[np.float32]]:
+    def logits(self, batches: Sequence[Sequence[Sequence[int]]]) -> list[NDArray[np.float32]]:
         """Run batches of token ids; returns rows x 3 for each, in order."""
         if self._workers is None or len(batches) == 1:
             return [self._run(rows) for rows in batches]
         return list(self._workers.map(self._run, batches))
 
-    def _run(self, rows: list[list[int]]) -> NDArray[np.float32]:
+    def _run(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         width = max(map(len, rows))
         ids = np.full((len(rows), width), self._pad_id, np.int64)
         mask = np.zeros((len(rows), width), np.int64)
@@ -85,4 +87,6 @@ def _options() -> ort.SessionOptions:
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
+    # Processors without VNNI would add int8 products in 16 bits, which can overflow; this has no effect on others.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     return options

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_ROWS: Final = 64
-BATCH_TOKENS: Final = 1024
+BATCH_TOKENS: Final = 512
 CHUNK_MESSAGES: Final = 4096
 _CHARACTERS_PER_TOKEN: Final = 32
 
@@ -81,13 +81,18 @@ class Detector:
 
     def _classify(self, texts: list[tuple[str, bool]]) -> list[Prediction]:
         encoded = self._backend.encode([text for text, _ in texts])
-        probabilities = np.empty((len(texts), len(LABELS)), np.float64)
-        by_length = sorted(range(len(texts)), key=lambda i: len(encoded[i][0]))
-        rows = min(BATCH_ROWS, -(-len(texts) // self._backend.threads))
-        batches = list(_batches(by_length, [len(ids) for ids, _ in encoded], rows))
-        found = self._backend.logits([[encoded[i][0] for i in batch] for batch in batches])
+        # Texts that differ only in what the tokenizer folds, such as case, are the same to the model.
+        places: dict[tuple[int, ...], int] = {}
+        order = [places.setdefault(tuple(ids), len(places)) for ids, _ in encoded]
+        different = list(places)
+        scores = np.empty((len(different), len(LABELS)), np.float64)
+        by_length = sorted(range(len(different)), key=lambda i: len(different[i]))
+        rows = min(BATCH_ROWS, -(-len(different) // self._backend.threads))
+        batches = list(_batches(by_length, [len(ids) for ids in different], rows))
+        found = self._backend.logits([[different[i] for i in batch] for batch in batches])
         for batch, logits in zip(batches, found, strict=True):
-            probabilities[batch] = _softmax(logits / self.manifest.temperature)
+            scores[batch] = _softmax(logits / self.manifest.temperature)
+        probabilities = scores[order]
         best = probabilities.argmax(axis=1)
         return [
             Prediction(LABELS[b], dict(zip(LABELS, p, strict=True)), "full", cut or cut_before)

@@ -65,6 +65,8 @@ class Finetune:
     class_weight_power: rows of a class weigh (rows / (classes x rows of the class)) ** power;
     0 is no weighting, 1 balances the classes.
     label_smoothing: share of the target spread over all classes.
+    tolerance: how much macro F1 (0 to 1) an epoch may lose against the best and still be kept as the later one. On
+    few validation rows the best epoch is chance; the learning rate falls to zero, which favours the last.
     consistency: weight of the divergence between two passes of a row under different dropout, which adds to
     the loss ("R-Drop", Liang et al. 2021, arXiv 2106.14448); 0 makes one pass, any more twice the work.
     """
@@ -78,6 +80,20 @@ class Finetune:
     class_weight_power: float = _range(0, 2, 0.0)
     label_smoothing: float = _range(0, 0.5, 0.0)
     consistency: float = _range(0, 100, 0.0)
+    tolerance: float = _range(0, 1, 0.0)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What messages are cut into, where the backbone's own tokenizer wastes work on chat.
+
+    closing: whether a message ends with the tokenizer's closing token (``[SEP]``, ``</s>``); without it a short
+    message costs a sixth less. word_texts: a word that stands in so many different texts of the sets adapted on,
+    and that the tokenizer cuts in pieces, becomes one token; 0 makes none.
+    """
+
+    closing: bool = True
+    word_texts: int = _range(0, 1_000_000, 0)
 
 
 @dataclass(frozen=True)
@@ -106,6 +122,7 @@ class Recipe:
     backbone: str
     finetune: Finetune
     adapt: Adapt | None = None
+    tokens: Tokens = field(default_factory=Tokens)
     parity: Parity = field(default_factory=Parity)
     seed: int = _range(0, 2**31, 0)
     max_tokens: int = _range(8, 8192, 128)
@@ -184,6 +201,11 @@ def _check_sets(recipe: Recipe, path: str) -> None:
         raise RecipeError(
             f"{path}: finetune.members is {members}, more than the {parts} of finetune.validation_folds: "
             "each member keeps another part, so raise the one or lower the other"
+        )
+    if recipe.tokens.word_texts and not recipe.adapt:
+        raise RecipeError(
+            f"{path}: tokens.word_texts is {recipe.tokens.word_texts}, and there is no [adapt] whose texts could "
+            "be counted: give one, or set it to 0"
         )
     stages = {"finetune": recipe.finetune.sets, "adapt": recipe.adapt.sets if recipe.adapt else []}
     for stage, sets in stages.items():

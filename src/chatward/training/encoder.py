@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,8 +12,12 @@ from transformers import logging as transformers_logging
 
 from chatward.errors import BackboneError, RecipeError
 from chatward.schema import LABELS
+from chatward.training.config import Tokens
+from chatward.training.vocabulary import frequent_words, make_room, with_words, without_closing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 _DROPOUTS: Final = (
@@ -31,12 +35,15 @@ _DROPOUTS: Final = (
 class Backbone:
     """A pre-trained encoder by Hub name or folder, with its tokenizer.
 
-    tokenizer: the transformers tokenizer. max_tokens: what the recipe asks for.
+    tokenizer: the transformers tokenizer. max_tokens: what the recipe asks for. words: those that the recipe
+    made one token each, after all others; pieces: the token ids of what each was cut into before.
     """
 
     name: str
     tokenizer: Any
     max_tokens: int
+    words: list[str] = field(default_factory=list)
+    pieces: list[list[int]] = field(default_factory=list)
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Return token ids of normalised texts as detection makes them: same tokenizer, same limit."""
@@ -59,7 +66,7 @@ class Backbone:
         for key in _DROPOUTS:
             if dropout is not None and hasattr(config, key):
                 setattr(config, key, dropout)
-        return _loading(  # type: ignore[no-any-return]
+        model: torch.nn.Module = _loading(
             self.name,
             lambda: AutoModelForSequenceClassification.from_pretrained(
                 self.name,
@@ -70,14 +77,18 @@ class Backbone:
                 trust_remote_code=False,
             ),
         )
+        if self.pieces:
+            make_room(model, self.pieces, len(self.tokenizer))
+        return model
 
     def _config(self) -> Any:
         return _loading(self.name, lambda: AutoConfig.from_pretrained(self.name, trust_remote_code=False))
 
 
-def open_backbone(name: str, max_tokens: int) -> Backbone:
-    """Find the encoder *name* (Hub name or folder) and load its tokenizer.
+def open_backbone(name: str, max_tokens: int, tokens: Tokens, texts: Iterable[str]) -> Backbone:
+    """Find the encoder *name* (Hub name or folder) and load its tokenizer, changed as *tokens* says.
 
+    texts: chat, normalised, in which words are counted for `Tokens.word_texts`.
     Raises BackboneError (not found, no fast tokenizer, no padding token) or RecipeError
     (max_tokens is more than the encoder reads).
     """
@@ -90,7 +101,14 @@ def open_backbone(name: str, max_tokens: int) -> Backbone:
         raise BackboneError(
             f"backbone {name!r} has no padding token: choose an encoder such as BERT or RoBERTa"
         )
-    backbone = Backbone(name, tokenizer, max_tokens)
+    fast = tokenizer.backend_tokenizer
+    fast.no_padding()
+    fast.no_truncation()
+    words = frequent_words(fast, texts, tokens.word_texts) if tokens.word_texts else []
+    pieces = with_words(tokenizer, words)
+    if not tokens.closing:
+        tokenizer = without_closing(tokenizer, name)
+    backbone = Backbone(name, tokenizer, max_tokens, words, pieces)
     config = backbone._config()
     positions = getattr(config, "max_position_embeddings", None)
     if positions:

@@ -80,9 +80,10 @@ def open_session(
 ) -> Session:
     """Read the rows and load the tokenizer: everything that can be wrong with the input is found here."""
     corpus = gather(data, recipe.finetune.sets)
-    for source in recipe.adapt.sets if recipe.adapt else []:
-        distinct(data, source, ())
-    opened = open_backbone(backbone or recipe.backbone, recipe.max_tokens)
+    seen = set(corpus.keys)
+    sets = [distinct(data, source, seen) for source in (recipe.adapt.sets if recipe.adapt else [])]
+    texts = [text for rows in sets for text in rows.texts]
+    opened = open_backbone(backbone or recipe.backbone, recipe.max_tokens, recipe.tokens, texts)
     return Session(
         recipe,
         data,
@@ -216,6 +217,7 @@ def _member(session: Session, adapted: Stage, split: Split, name: str, number: i
         mark,
         session.save_every_s,
         settings.consistency,
+        settings.tolerance,
     )
     history = fit(model, [task], session.pad_id, plan, session.progress, validate)
     logits = logits_of(model, held_tokens, session.pad_id)
@@ -241,7 +243,8 @@ def fingerprint(session: Session, *parts: Any) -> str:
     """Return a SHA-256 of everything that decides a stage's result, *parts* being what is the stage's own."""
     recipe = session.recipe
     code = (__version__, NORMALISER_VERSION, versions())
-    common = (code, session.backbone_identity, recipe.seed, recipe.max_tokens)
+    tokens = (recipe.tokens.closing, session.backbone.words)
+    common = (code, session.backbone_identity, recipe.seed, recipe.max_tokens, tokens)
     return hashlib.sha256(json.dumps([common, parts], sort_keys=True).encode()).hexdigest()
 
 

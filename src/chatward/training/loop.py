@@ -53,7 +53,7 @@ class Plan:
 
     patience None: never stop early. stage: what people read. state: where unfinished work is kept;
     None keeps nothing. fingerprint: of all that decides the result. save_every_s: seconds between two
-    writes of the state. consistency: see `Finetune`.
+    writes of the state. consistency, tolerance: see `Finetune`.
     """
 
     optimiser: Optimiser
@@ -65,6 +65,7 @@ class Plan:
     fingerprint: str
     save_every_s: float
     consistency: float = 0.0
+    tolerance: float = 0.0
 
 
 def soft_targets(labels: list[int], classes: int, smoothing: float) -> torch.Tensor:
@@ -84,7 +85,8 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train *model* in place; it ends as its best epoch by ``macro_f1`` of *validate*, or its last without one.
 
-    Returns the figures of each epoch run. The later of two equally good epochs wins.
+    Returns the figures of each epoch run. The later of two equally good epochs wins, `Plan.tolerance` being
+    no difference.
     """
     run = _Run(model, tasks, pad_id, plan, progress, validate)
     run.resume()
@@ -110,6 +112,7 @@ class _Run:
         self.history: list[dict[str, float]] = []
         self.best: dict[str, torch.Tensor] = {}
         self.best_score = -1.0
+        self.kept = -1
         self.running, self.seen = 0.0, 0
         torch.manual_seed(plan.seed)
 
@@ -158,16 +161,16 @@ class _Run:
     def _end_epoch(self, epoch: int) -> None:
         figures = self.validate() if self.validate else {}
         self.history.append({"epoch": epoch + 1, "loss": self.running / (1 - 0.98**self.seen), **figures})
-        if figures and figures["macro_f1"] >= self.best_score:
-            self.best_score = figures["macro_f1"]
+        if figures and figures["macro_f1"] >= self.best_score - self.plan.tolerance:
+            self.best_score = max(self.best_score, figures["macro_f1"])
+            self.kept = epoch
             self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.progress.epoch(epoch + 1, figures)
 
     def _out_of_patience(self) -> bool:
         if self.plan.patience is None or not self.best:
             return False
-        best = max(i for i, e in enumerate(self.history) if e["macro_f1"] == self.best_score)
-        return len(self.history) - 1 - best >= self.plan.patience
+        return len(self.history) - 1 - self.kept >= self.plan.patience
 
     def save(self) -> None:
         if self.plan.state is None:
@@ -187,6 +190,7 @@ class _Run:
             "done": self.done,
             "history": self.history,
             "best_score": self.best_score,
+            "kept": self.kept,
             "running": self.running,
             "seen": self.seen,
         }
@@ -206,7 +210,7 @@ class _Run:
         torch.set_rng_state(saved.tensors["random"])
         self.done, self.seen = saved.notes["done"], saved.notes["seen"]
         self.history, self.running = saved.notes["history"], saved.notes["running"]
-        self.best_score = saved.notes["best_score"]
+        self.best_score, self.kept = saved.notes["best_score"], saved.notes["kept"]
 
 
 def _adamw(model: torch.nn.Module, settings: Optimiser) -> torch.optim.AdamW:

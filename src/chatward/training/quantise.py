@@ -1,138 +1,191 @@
-"""fp32 graph -> int8 graph, with a scale of its own for every token.
+"""fp32 graph -> int8 graph, with scales fixed beforehand and large channels evened out.
 
-ONNX Runtime's `quantize_dynamic` takes one scale for a whole batch, from its largest activation. A
-message's probabilities then depend on which messages stand beside it, by up to 0.3 on this
-project's data, and a hundredth of the labels change. Here each row of activations (one token) is
-divided by its own largest magnitude before it is rounded, and multiplied back after the integer product, so
-an answer depends on its message alone. See docs/decisions/0003-int8-per-token.md.
+ONNX Runtime's `quantize_dynamic` takes one scale for a whole batch, from its largest activation, so a message's
+probabilities depend on which messages stand beside it. Here the scales come from lines of chat run once, and an
+answer depends on its message alone. A few channels of an encoder are many times larger than the others
+and would use up the 256 steps; each is divided by a factor of its own, with which its row of weights is multiplied
+(as in SmoothQuant, Xiao et al. 2023, arXiv 2211.10438). See docs/decisions/0003-int8-fixed-scales.md.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+
+from chatward.training.graph import Graph, attributes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Feeds = dict[str, NDArray[np.int64]]
+
 _LARGE_TABLE: Final = 1 << 16
 _LEVELS: Final = 127
+_CALM_SHARE: Final = 80  # percent of an activation's channels that stay as they are
+_MARGIN: Final = 1.05
 
 
-def quantise(source: Path, target: Path) -> int:
+@dataclass(frozen=True)
+class _Product:
+    """A product with a constant matrix. weight: inputs x outputs. output: after the bias, where there is one."""
+
+    node: Any
+    rows: str
+    weight_name: str
+    weight: NDArray[np.float32]
+    bias: str | None
+    output: str
+
+
+@dataclass
+class _Range:
+    """What values a product's input took. least, most: overall; sizes: largest magnitude per channel."""
+
+    least: float
+    most: float
+    sizes: NDArray[np.float32]
+
+    def meet(self, values: NDArray[Any]) -> None:
+        self.least = min(self.least, float(values.min()))
+        self.most = max(self.most, float(values.max()))
+        channels = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
+        self.sizes = np.maximum(self.sizes, channels)
+
+
+def quantise(source: Path, target: Path, calibration: list[Feeds]) -> int:
     """Write *source* (fp32) to *target* with int8 weights and tables; return how many products it turned.
 
-    Every product with a constant matrix becomes: row scale = max |row| / 127; rows rounded to
-    uint8 around 128; integer product with int8 weights, one scale per output column; times row
-    scale. Embedding tables of more than 65,536 numbers become int8 with one scale per entry.
+    Every product with a constant matrix becomes: activations times 1 / factor of their channel, rounded to uint8
+    with a fixed scale; integer product with int8 weights, one scale per output column; plus bias. Embedding tables
+    of more than 65,536 numbers become int8 with one scale per entry.
+
+    calibration: batches of the graph's inputs, from whose activations the scales are taken. Their padded places
+    count too, which widens a range at worst.
     """
-    model = onnx.load(source)
-    work = _Graph(model.graph)
-    for node in work.take_nodes():
-        if node.op_type in ("MatMul", "Gemm") and (weight := work.constant_matrix(node)) is not None:
-            work.add_product(node, weight)
-        elif node.op_type == "Gather" and (table := work.table(node)) is not None:
-            work.add_lookup(node, table)
-        else:
-            work.nodes.append(node)
-    work.finish()
-    if not any(o.domain == "com.microsoft" for o in model.opset_import):
-        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    onnx.save(model, target)
-    return work.products
+    graph = Graph(onnx.load(source))
+    products = [p for node in graph.nodes if (p := _product(node, graph)) is not None]
+    ranges = _ranges(graph, list(dict.fromkeys(p.rows for p in products)), calibration)
+    factors = _factors(products, ranges)
+    rounded: dict[str, list[str]] = {}
+    for product in products:
+        if product.rows not in rounded:
+            rounded[product.rows] = _round(graph, product.rows, ranges[product.rows], factors[product.rows])
+        _multiply(graph, product, rounded[product.rows], factors[product.rows])
+    for node in graph.nodes:
+        if node.op_type == "Gather" and (table := graph.constants.get(node.input[0])) is not None:
+            _look_up(graph, node, table)
+    if not any(o.domain == "com.microsoft" for o in graph.model.opset_import):
+        graph.model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    graph.tidy()
+    onnx.save(graph.model, target)
+    return len(products)
 
 
-class _Graph:
-    def __init__(self, graph: Any) -> None:
-        self.graph = graph
-        self.constants = {i.name: i for i in graph.initializer}
-        self.nodes: list[Any] = []
-        self.products = 0
-        self._rows: dict[str, str] = {}
-        self._made: set[str] = set()
-        self._constant("int8/one", np.float32(1))
-        self._constant("int8/step", np.float32(1 / _LEVELS))
-        self._constant("int8/zero", np.uint8(128))
-        self._constant("int8/least", np.float32(1e-12))
+def _product(node: Any, graph: Graph) -> _Product | None:
+    if node.op_type not in ("MatMul", "Gemm") or node.input[0] not in graph.maker:
+        return None
+    weight = graph.constants.get(node.input[1])
+    settings = attributes(node)
+    if weight is None or weight.ndim != 2 or settings.get("transA", 0):
+        return None
+    if settings.get("alpha", 1.0) != 1.0 or settings.get("beta", 1.0) != 1.0:
+        return None
+    bias, output = None, node.output[0]
+    if node.op_type == "Gemm":
+        bias = node.input[2] if len(node.input) > 2 else None
+    elif len(readers := graph.readers.get(output, [])) == 1 and readers[0].op_type == "Add":
+        (other,) = [name for name in readers[0].input if name != output] or [""]
+        if other in graph.constants and graph.constants[other].shape == (weight.shape[1],):
+            bias, output = other, readers[0].output[0]
+    name = node.input[1] + ("/turned" if settings.get("transB", 0) else "")
+    matrix = weight.T if settings.get("transB", 0) else weight
+    return _Product(node, node.input[0], name, matrix, bias, output)
 
-    def take_nodes(self) -> list[Any]:
-        nodes = list(self.graph.node)
-        del self.graph.node[:]
-        return nodes
 
-    def constant_matrix(self, node: Any) -> NDArray[Any] | None:
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        constant = self.constants.get(node.input[1])
-        if constant is None or len(constant.dims) != 2 or attributes.get("transA", 0):
-            return None
-        if attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
-            return None
-        weight: NDArray[Any] = numpy_helper.to_array(constant)
-        return weight.T if attributes.get("transB", 0) else weight
+def _ranges(graph: Graph, names: list[str], calibration: list[Feeds]) -> dict[str, _Range]:
+    found: dict[str, _Range] = {}
+    run = graph.runner(names)
+    for feeds in calibration:
+        for name, values in zip(names, run.run(names, feeds), strict=True):
+            empty = _Range(0.0, 0.0, np.zeros(values.shape[-1], np.float32))
+            found.setdefault(name, empty).meet(values)
+    return found
 
-    def table(self, node: Any) -> NDArray[Any] | None:
-        constant = self.constants.get(node.input[0])
-        if constant is None or len(constant.dims) != 2 or constant.data_type != TensorProto.FLOAT:
-            return None
-        table: NDArray[Any] = numpy_helper.to_array(constant)
-        return table if table.size > _LARGE_TABLE else None
 
-    def add_product(self, node: Any, weight: NDArray[Any]) -> None:
-        rows, weights, out = node.input[0], f"{node.input[1]}/int8", node.output[0]
-        scale = self._rounded_rows(rows)
-        if weights not in self._made:  # layers may share a matrix, as ALBERT's do
-            values, column_scale = _rounded(weight, axis=0)
-            self._constant(weights, values)
-            self._constant(f"{weights}/scale", column_scale[0])
-        bias = [node.input[2]] if node.op_type == "Gemm" and len(node.input) > 2 else []
-        inputs = [f"{rows}/int8", weights, "int8/one", f"{weights}/scale", "int8/zero"]
-        self._add("MatMulIntegerToFloat", inputs, f"{out}/product", domain="com.microsoft")
-        self._add("Mul", [f"{out}/product", scale], f"{out}/scaled" if bias else out)
-        if bias:
-            self._add("Add", [f"{out}/scaled", *bias], out)
-        self.products += 1
+def _factors(products: list[_Product], ranges: dict[str, _Range]) -> dict[str, NDArray[np.float32]]:
+    """Return for each activation by what its channels are divided: 1, or more for the largest fifth.
 
-    def _rounded_rows(self, rows: str) -> str:
-        if rows not in self._rows:
-            scale = self._rows[rows] = f"{rows}/scale"
-            self._add("Abs", [rows], f"{rows}/size")
-            self._add("ReduceMax", [f"{rows}/size"], f"{rows}/most", axes=[-1], keepdims=1)
-            self._add("Max", [f"{rows}/most", "int8/least"], f"{rows}/peak")
-            self._add("Mul", [f"{rows}/peak", "int8/step"], scale)
-            self._add("Div", [rows, scale], f"{rows}/even")
-            self._add("QuantizeLinear", [f"{rows}/even", "int8/one", "int8/zero"], f"{rows}/int8")
-        return self._rows[rows]
+    Layers may share a matrix, as ALBERT's do; then all they read shares its factors.
+    """
+    group = {p.rows: p.rows for p in products}
 
-    def add_lookup(self, node: Any, table: NDArray[Any]) -> None:
-        name, which, out = f"{node.input[0]}/int8", node.input[1], node.output[0]
-        if name not in self._made:
-            values, scale = _rounded(table, axis=1)
-            self._constant(name, values)
-            self._constant(f"{name}/scale", scale)
-        self._add("Gather", [name, which], f"{out}/entry", axis=0)
-        self._add("Gather", [f"{name}/scale", which], f"{out}/entry_scale", axis=0)
-        self._add("Cast", [f"{out}/entry"], f"{out}/entry_float", to=TensorProto.FLOAT)
-        self._add("Mul", [f"{out}/entry_float", f"{out}/entry_scale"], out)
+    def first(name: str) -> str:
+        while group[name] != name:
+            name = group[name]
+        return name
 
-    def finish(self) -> None:
-        """Put the nodes back and drop the fp32 constants nobody reads any more."""
-        self.graph.node.extend(self.nodes)
-        read = {name for node in self.graph.node for name in node.input}
-        read |= {o.name for o in self.graph.output}
-        kept = [i for i in self.graph.initializer if i.name in read]
-        del self.graph.initializer[:]
-        self.graph.initializer.extend(kept)
+    reader: dict[str, str] = {}
+    for p in products:
+        group[first(p.rows)] = first(reader.setdefault(p.weight_name, p.rows))
+    sizes: dict[str, NDArray[np.float32]] = {}
+    for name in group:
+        known = sizes.get(first(name), np.zeros(1, np.float32))
+        sizes[first(name)] = np.maximum(known, ranges[name].sizes)
+    factors = {}
+    for name in group:
+        large = sizes[first(name)]
+        calm = max(float(np.percentile(large, _CALM_SHARE)), 1e-9)
+        factors[name] = np.maximum(1, large / calm).astype(np.float32)
+    return factors
 
-    def _add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=f"{output}:{kind}", **attributes))
 
-    def _constant(self, name: str, value: NDArray[Any] | np.generic) -> None:
-        self.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-        self._made.add(name)
+def _round(graph: Graph, rows: str, seen: _Range, factors: NDArray[np.float32]) -> list[str]:
+    """Add the rounding of *rows*; return the names of the rounded values, their scale and their zero point."""
+    even = rows
+    if (factors > 1).any():
+        even = f"{rows}/even"
+        graph.add("Mul", [rows, graph.constant(f"{rows}/share", 1 / factors)], even)
+    size = float((seen.sizes / factors).max()) * _MARGIN
+    high, low = min(seen.most * _MARGIN, size), max(seen.least * _MARGIN, -size)
+    scale = np.float32((high - low) / 255 or 1)
+    zero = np.uint8(np.clip(round(-low / float(scale)), 0, 255))
+    constants = [graph.constant(f"{rows}/scale", scale), graph.constant(f"{rows}/zero", zero)]
+    graph.add("QuantizeLinear", [even, *constants], f"{rows}/int8")
+    return [f"{rows}/int8", *constants]
+
+
+def _multiply(graph: Graph, product: _Product, rounded: list[str], factors: NDArray[np.float32]) -> None:
+    name = f"{product.weight_name}/int8"
+    if name not in graph.constants:
+        values, scale = _rounded(product.weight * factors[:, None], axis=0)
+        graph.constant(name, values)
+        graph.constant(f"{name}/scale", scale[0])
+    rows, row_scale, row_zero = rounded
+    inputs = [rows, name, row_scale, f"{name}/scale", row_zero]
+    if product.bias:
+        inputs += ["", product.bias]  # the weights' zero point is 0
+    for old in {product.node.output[0], product.output}:
+        graph.take_out(next(n for n in graph.nodes if n.output[0] == old))
+    graph.add("MatMulIntegerToFloat", inputs, product.output, domain="com.microsoft")
+
+
+def _look_up(graph: Graph, node: Any, table: NDArray[Any]) -> None:
+    if table.ndim != 2 or table.dtype != np.float32 or table.size <= _LARGE_TABLE:
+        return
+    name, which, out = f"{node.input[0]}/int8", node.input[1], node.output[0]
+    values, scale = _rounded(table, axis=1)
+    graph.constant(name, values)
+    graph.constant(f"{name}/scale", scale)
+    graph.take_out(node)
+    graph.add("Gather", [name, which], f"{out}/entry", axis=0)
+    graph.add("Gather", [f"{name}/scale", which], f"{out}/entry_scale", axis=0)
+    graph.add("Cast", [f"{out}/entry"], f"{out}/entry_float", to=TensorProto.FLOAT)
+    graph.add("Mul", [f"{out}/entry_float", f"{out}/entry_scale"], out)
 
 
 def _rounded(matrix: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -35,6 +35,7 @@ from chatward.training.loop import Progress
 FOLDS_FILE = "folds.json"
 _PACKAGES = ("torch", "transformers", "tokenizers", "onnx", "onnxruntime", "numpy", "scikit-learn")
 _PARITY_ROWS = 4000
+_CALIBRATION_ROWS = 1000
 
 
 def train(
@@ -172,7 +173,7 @@ def _export(session: Session, levels: Levels, folder: Path) -> dict[str, float]:
     tokenizer.no_truncation()
     tokenizer.save(str(folder / artifact.TOKENIZER_FILE))
     graph = folder / artifact.GRAPH_FILE
-    products = export(levels.model, graph, folder)
+    products = export(levels.model, graph, folder, _calibration_rows(session), session.pad_id)
     fp32 = folder / "fp32.onnx"
     parity = check_parity(
         levels.model,
@@ -180,7 +181,7 @@ def _export(session: Session, levels: Levels, folder: Path) -> dict[str, float]:
         graph,
         [tokens[i] for i in held],
         np.array([corpus.labels[i] for i in held]),
-        _more_rows(session),
+        _other_chat(session, 0.0),
         session.pad_id,
         levels.temperature,
         session.recipe.parity,
@@ -191,14 +192,24 @@ def _export(session: Session, levels: Levels, folder: Path) -> dict[str, float]:
     return {"int8_products": products, **parity}
 
 
-def _more_rows(session: Session) -> list[list[int]]:
-    """Return token ids of other chat, up to 4,000 lines spread over the sets adapted on, for the parity check."""
+def _calibration_rows(session: Session) -> list[list[int]]:
+    """Return token ids of chat from which the int8 scales are taken; none of them is other chat in the parity check."""
+    step = max(1, len(session.tokens) // _CALIBRATION_ROWS)
+    return session.tokens[::step] + _other_chat(session, 0.5)
+
+
+def _other_chat(session: Session, offset: float) -> list[list[int]]:
+    """Return token ids of up to 4,000 lines, spread evenly over the sets adapted on.
+
+    offset: where to begin, in steps from one line taken to the next; different offsets give different lines
+    where a set has twice as many as are taken.
+    """
     sets = session.recipe.adapt.sets if session.recipe.adapt else []
     rows: list[list[int]] = []
     for source in sets:
         texts = sorted(set(read_rows(session.data, source).texts))
         step = max(1, len(texts) * len(sets) // _PARITY_ROWS)
-        rows += session.backbone.encode(texts[::step])
+        rows += session.backbone.encode(texts[int(offset * step) :: step])
     return rows
 
 
@@ -233,6 +244,7 @@ def _record(recipe_hash: str, session: Session) -> dict[str, Any]:
         "recipe": recipe,
         "recipe_sha256": recipe_hash,
         "data": session.corpus.facts,
+        "new_words": session.backbone.words,
         "normaliser": NORMALISER_VERSION,
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "machine": {
