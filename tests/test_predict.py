@@ -56,9 +56,25 @@ def test_a_megabyte_and_bytes_that_are_not_utf8(chatward: Run, tiny_model: Path)
     done = chatward("predict", "--model", tiny_model, stdin=b"fine\ncaf\xe9\n")
     assert done.returncode == 12
     assert done.stderr.startswith("chatward: standard input isn't UTF-8 (byte 0xe9 on line 2)")
+    assert "fine" in done.stdout, "what stands before is answered"
+    done = chatward("predict", "--json", "--model", tiny_model, stdin=b"one\ntwo\ncaf\xe9\nfour\n")
+    assert done.returncode == 12
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["one", "two"]
     raw = subprocess.run([PROGRAM, "predict", b"caf\xe9", "--json", "--model", tiny_model], capture_output=True)
     assert raw.returncode == 0
     assert json.loads(raw.stdout)["text"] == "caf\udce9"
+
+
+def test_a_live_pipe_is_answered_line_by_line(tiny_model: Path) -> None:
+    command = [PROGRAM, "predict", "--json", "--model", tiny_model]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        assert run.stdin and run.stdout
+        for text in ("gg", "wp"):
+            run.stdin.write(f"{text}\n".encode())
+            run.stdin.flush()
+            assert json.loads(run.stdout.readline())["text"] == text
+        run.stdin.close()
+        assert run.wait(60) == 0
 
 
 def test_a_reader_that_goes_away(tiny_model: Path) -> None:

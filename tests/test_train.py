@@ -3,14 +3,17 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from chatward import Detector
 from tests.conftest import OFFLINE, PROGRAM, ROOT, TINY_RECIPE, Run
@@ -228,6 +231,32 @@ def test_a_folder_that_is_no_backbone(chatward: Run, tmp_path: Path) -> None:
     )
     assert done.returncode == 21
     assert "must hold config.json" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "words"),
+    [
+        (lambda name, value: (name.replace("attention", "atention"), value), 21, "of its encoder's weights"),
+        (lambda name, value: (name, value * float("nan")), 20, "the loss of adapting is nan at step 1: lower"),
+    ],
+    ids=["weights of other names", "weights that are no numbers"],
+)
+def test_a_spoiled_backbone(
+    spoil: Callable[[str, Any], tuple[str, Any]],
+    code: int,
+    words: str,
+    chatward: Run,
+    backbone: Callable[[str], Path],
+    tmp_path: Path,
+) -> None:
+    folder = Path(shutil.copytree(backbone("bert"), tmp_path / "backbone"))
+    weights = load_file(folder / "model.safetensors")
+    save_file(dict(spoil(*item) for item in weights.items()), folder / "model.safetensors", {"format": "pt"})
+    options = ("--recipe", TINY_RECIPE, "--data", "sample", "--backbone", folder, "--out", tmp_path / "m")
+    done = chatward("train", *options)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert not (tmp_path / "m").exists()
 
 
 def test_a_model_that_strays_is_not_written(

@@ -66,7 +66,7 @@ class Backbone:
         for key in _DROPOUTS:
             if dropout is not None and hasattr(config, key):
                 setattr(config, key, dropout)
-        model: torch.nn.Module = _loading(
+        model, found = _loading(
             self.name,
             lambda: AutoModelForSequenceClassification.from_pretrained(
                 self.name,
@@ -75,11 +75,19 @@ class Backbone:
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,
                 trust_remote_code=False,
+                output_loading_info=True,
             ),
         )
+        inside = f"{model.base_model_prefix}."
+        missing = sorted(k for k in found["missing_keys"] if k.startswith(inside) and "pooler" not in k)
+        if missing:
+            raise BackboneError(
+                f"backbone {self.name!r} lacks {len(missing)} of its encoder's weights, such as {missing[0]!r}: "
+                "it isn't a whole pre-trained encoder, or its config.json is of another"
+            )
         if self.pieces:
             make_room(model, self.pieces, len(self.tokenizer))
-        return model
+        return model  # type: ignore[no-any-return]
 
     def _config(self) -> Any:
         return _loading(self.name, lambda: AutoConfig.from_pretrained(self.name, trust_remote_code=False))

@@ -49,7 +49,7 @@ def export(model: Any, target: Path, scratch: Path, rows: list[list[int]], pad_i
     """Write *model* to *target* as an int8 graph; return how many matrix products are in int8.
 
     scratch: folder for the fp32 graph, ``fp32.onnx``, which stays there. rows: token ids of chat, from which the
-    scales of the activations are taken. Raises ParityError where no product could be turned.
+    scales of the activations are taken. Raises ParityError where the model can't be traced, or no product turned.
     """
     traced, fp32 = scratch / "traced.onnx", scratch / "fp32.onnx"
     model.eval()
@@ -57,19 +57,22 @@ def export(model: Any, target: Path, scratch: Path, rows: list[list[int]], pad_i
     ids = torch.tensor([[5, 6, 7, 8, 9], [5, 6, 7, pad_id, pad_id]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     axes = {0: "rows", 1: "tokens"}
-    with warnings.catch_warnings():
-        # The tracing exporter says it is deprecated and that shapes are traced; the parity check covers both.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            _Traced(model, _takes_additive_mask(model, ids, mask)).eval(),
-            (ids, mask),
-            str(traced),
-            input_names=["input_ids", "attention_mask"],
-            output_names=["logits"],
-            dynamic_axes={"input_ids": axes, "attention_mask": axes, "logits": {0: "rows"}},
-            opset_version=_OPSET,
-            dynamo=False,
-        )
+    try:
+        with warnings.catch_warnings():
+            # The tracing exporter says it is deprecated and that shapes are traced; the parity check covers both.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                _Traced(model, _takes_additive_mask(model, ids, mask)).eval(),
+                (ids, mask),
+                str(traced),
+                input_names=["input_ids", "attention_mask"],
+                output_names=["logits"],
+                dynamic_axes={"input_ids": axes, "attention_mask": axes, "logits": {0: "rows"}},
+                opset_version=_OPSET,
+                dynamo=False,
+            )
+    except Exception as error:  # the tracer raises whatever the encoder's own code does
+        raise ParityError(f"this backbone can't be exported to ONNX: {str(error).splitlines()[0]}") from error
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(fp32)

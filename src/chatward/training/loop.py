@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from chatward.errors import RecipeError
 from chatward.training import checkpoint
 from chatward.training.config import Optimiser
 from chatward.training.encoder import new_layer_names, pad
@@ -150,6 +151,11 @@ class _Run:
         if consistency:
             apart = (logs[0] - logs[1]) * (logs[0].exp() - logs[1].exp())  # KL one way plus the other
             loss = loss + consistency * apart.sum(dim=-1).mean() / 2
+        if not math.isfinite(loss.item()):
+            raise RecipeError(
+                f"the loss of {self.plan.stage} is {loss.item()} at step {self.done + 1}: lower the learning rate, "
+                f"{settings.learning_rate} now"
+            )
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)

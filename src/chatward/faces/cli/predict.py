@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from chatward.schema import Prediction
 
 _WIDE = 100
+_READ_BYTES = 1 << 16
 _COLOURS = ("green", "yellow", "red")
 
 
@@ -37,39 +38,46 @@ def predict(
     from_stdin = not messages or messages == ["-"]
     if from_stdin and sys.stdin.isatty() and not messages:
         raise UsageError('no message: give one, as in `chatward predict "gg ez"`, or pipe lines in')
-    source: Iterable[str] = _lines() if from_stdin else messages or []
+    blocks: Iterable[list[str]] = _blocks() if from_stdin else [messages or []]
     detector = Detector.load(model, threads=threads)
+    answered = (pair for block in blocks for pair in zip(block, detector.predict(block), strict=True))
     if as_json:
-        for text, prediction in _paired(source, detector.predict_stream):
+        for text, prediction in answered:
             typer.echo(_json_line(text, prediction))
     else:
-        _show_table(list(_paired(source, detector.predict_stream)))
-
-
-def _paired(
-    source: Iterable[str], classify: Callable[[Iterable[str]], Iterator[Prediction]]
-) -> Iterator[tuple[str, Prediction]]:
-    """Yield messages with their predictions, keeping no more than what is read ahead."""
-    kept: deque[str] = deque()
-
-    def remember() -> Iterator[str]:
-        for text in source:
-            kept.append(text)
-            yield text
-
-    for prediction in classify(remember()):
-        yield kept.popleft(), prediction
-
-
-def _lines() -> Iterator[str]:
-    for number, raw in enumerate(sys.stdin.buffer, 1):
+        rows: list[tuple[str, Prediction]] = []
         try:
-            yield raw.decode("utf-8").rstrip("\r\n")
+            rows.extend(answered)
+        finally:  # what was answered before a line that can't be read is shown
+            if rows:
+                _show_table(rows)
+
+
+def _blocks() -> Iterator[list[str]]:
+    """Yield the lines of standard input as they come: few from a live pipe, many from a file."""
+    number, rest = 0, b""
+    stdin = cast(BufferedReader, sys.stdin.buffer)
+    while data := stdin.read1(_READ_BYTES):
+        *whole, rest = (rest + data).split(b"\n")
+        yield from _decoded(whole, number)
+        number += len(whole)
+    if rest:
+        yield from _decoded([rest], number)
+
+
+def _decoded(lines: list[bytes], before: int) -> Iterator[list[str]]:
+    """Yield *lines* as text in one block; where one isn't UTF-8, those above it first, so that they are answered."""
+    block: list[str] = []
+    for number, raw in enumerate(lines, before + 1):
+        try:
+            block.append(raw.decode("utf-8").removesuffix("\r"))
         except UnicodeDecodeError as error:
+            yield block
             raise NotUtf8Error(
                 f"standard input isn't UTF-8 (byte 0x{raw[error.start]:02x} on line {number}): "
                 "convert it first, for example `iconv -f WINDOWS-1252 -t UTF-8`"
             ) from None
+    yield block
 
 
 def _json_line(text: str, prediction: Prediction) -> str:
