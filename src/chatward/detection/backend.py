@@ -87,6 +87,4 @@ def _options() -> ort.SessionOptions:
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
-    # Processors without VNNI would add int8 products in 16 bits, which can overflow; this has no effect on others.
-    options.add_session_config_entry("session.x64quantprecision", "1")
     return options

@@ -53,8 +53,22 @@ class Adapt:
 
 
 @dataclass(frozen=True)
+class Distil:
+    """Between the stages: what a first model of the three levels says of chat teaches the encoder.
+
+    sets: names of sets of [adapt], whose texts are read and whose labels are not. teachers: how many members the
+    first model has, made as [finetune] says.
+    """
+
+    sets: list[str]
+    optimiser: Optimiser
+    teachers: int = _range(1, 100, 1)
+    epochs: int = _range(0, 1000, 2)
+
+
+@dataclass(frozen=True)
 class Finetune:
-    """Second stage: the three levels.
+    """Last stage: the three levels.
 
     epochs: at most; patience: epochs without a better macro F1 on the validation rows after which a
     member stops. The best epoch is kept.
@@ -122,6 +136,7 @@ class Recipe:
     backbone: str
     finetune: Finetune
     adapt: Adapt | None = None
+    distil: Distil | None = None
     tokens: Tokens = field(default_factory=Tokens)
     parity: Parity = field(default_factory=Parity)
     seed: int = _range(0, 2**31, 0)
@@ -196,12 +211,22 @@ def _typed(kind: Any, value: Any, path: str, where: str) -> Any:
 
 
 def _check_sets(recipe: Recipe, path: str) -> None:
-    members, parts = recipe.finetune.members, recipe.finetune.validation_folds
-    if members > parts:
-        raise RecipeError(
-            f"{path}: finetune.members is {members}, more than the {parts} of finetune.validation_folds: "
-            "each member keeps another part, so raise the one or lower the other"
-        )
+    parts = recipe.finetune.validation_folds
+    counts = {"finetune.members": recipe.finetune.members}
+    if recipe.distil:
+        counts["distil.teachers"] = recipe.distil.teachers
+    for key, count in counts.items():
+        if count > parts:
+            raise RecipeError(
+                f"{path}: {key} is {count}, more than the {parts} of finetune.validation_folds: "
+                "each member keeps another part, so raise the one or lower the other"
+            )
+    known = [s.name for s in recipe.adapt.sets] if recipe.adapt else []
+    for name in recipe.distil.sets if recipe.distil else []:
+        if name not in known:
+            raise RecipeError(
+                f"{path}: distil.sets names {name!r}; the sets of [adapt] are: {', '.join(known) or 'none'}"
+            )
     if recipe.tokens.word_texts and not recipe.adapt:
         raise RecipeError(
             f"{path}: tokens.word_texts is {recipe.tokens.word_texts}, and there is no [adapt] whose texts could "

@@ -16,7 +16,8 @@ from chatward.text import letters
 from chatward.training import checkpoint
 from chatward.training.calibrate import softmax
 from chatward.training.encoder import logits_of
-from chatward.training.finetune import Session, Stage, fingerprint, teach
+from chatward.training.finetune import teach
+from chatward.training.session import Session, Stage, fingerprint
 
 _INTERVALS: Final = {
     "macro_f1": metrics.macro_f1,
@@ -80,13 +81,18 @@ def _fold(session: Session, adapted: Stage, folds: int, fold: int) -> tuple[Spli
     if not outer.held:
         raise EmptyDataError(f"fold {fold + 1} of {folds} has no row: give more rows or fewer --folds")
     rows = (corpus.facts, corpus.labels, outer.train, outer.held)
-    mark = fingerprint(session, "fold", asdict(session.recipe.finetune), rows, adapted.mark)
+    mark = fingerprint(session, "fold", _later_stages(session), rows, adapted.mark)
     done = session.work / f"fold-{mark[:12]}.safetensors"
     if saved := checkpoint.load(done, mark):
         return outer, saved.tensors["logits"].numpy(), saved.notes["temperature"]
     levels = teach(session, adapted, outer.train, f"fold {fold + 1} of {folds}, ")
     logits = logits_of(levels.model, [session.tokens[i] for i in outer.held], session.pad_id)
     checkpoint.save(done, mark, {"logits": torch.tensor(logits)}, {"temperature": levels.temperature})
-    for file in levels.member_files:
+    for file in levels.files:
         file.unlink(missing_ok=True)
     return outer, logits, levels.temperature
+
+
+def _later_stages(session: Session) -> dict[str, Any]:
+    recipe = asdict(session.recipe)
+    return {name: recipe[name] for name in ("adapt", "distil", "finetune")}

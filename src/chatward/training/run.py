@@ -28,9 +28,10 @@ from chatward.training.card import write_card
 from chatward.training.config import Recipe, read_recipe
 from chatward.training.crossval import cross_validate
 from chatward.training.export import check_parity, export, golden
-from chatward.training.finetune import Levels, Session, adapt, open_session, teach
+from chatward.training.finetune import Levels, adapt, teach
 from chatward.training.golden import MESSAGES
 from chatward.training.loop import Progress
+from chatward.training.session import Session, open_session
 
 FOLDS_FILE = "folds.json"
 _PACKAGES = ("torch", "transformers", "tokenizers", "onnx", "onnxruntime", "numpy", "scikit-learn")

@@ -1,0 +1,69 @@
+"""Between the stages: the encoder learns from what a first model of the three levels says of unlabelled chat.
+
+A few thousand labelled lines leave most of a game's ways of saying things unseen. A first model ("teacher") reads the
+chat of the first stage; its probabilities become the targets of a second, which is then fine-tuned on the labels
+(self-training with soft labels: Hinton et al. 2015, arXiv 1503.02531; Xie et al. 2020, arXiv 1911.04252).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict
+
+import torch
+
+from chatward.data.prepare import distinct
+from chatward.errors import EmptyDataError
+from chatward.schema import LABELS
+from chatward.training import checkpoint
+from chatward.training.calibrate import softmax
+from chatward.training.encoder import copy_weights, logits_of
+from chatward.training.loop import Plan, Task, fit
+from chatward.training.members import train_members
+from chatward.training.session import Session, Stage, fingerprint
+
+
+def distil(session: Session, adapted: Stage, rows: Collection[int], name: str = "") -> Stage:
+    """Return weights taught by teachers that were fine-tuned on *rows*, or *adapted* where the recipe asks for none.
+
+    Texts that stand in any fine-tuning row are left out, whichever fold they are of. The stage's files are
+    those that may be removed once what follows is done. Raises EmptyDataError where no text is left.
+    """
+    settings, adapting = session.recipe.distil, session.recipe.adapt
+    if settings is None or adapting is None or settings.epochs == 0:
+        return adapted
+    corpus = session.corpus
+    own = (asdict(settings), asdict(session.recipe.finetune), corpus.facts, corpus.labels, sorted(rows))
+    mark = fingerprint(session, "distil", own, asdict(adapting), adapted.mark)
+    done = session.work / f"distilled-{mark[:12]}.safetensors"
+    if saved := checkpoint.load(done, mark):
+        return Stage(saved.tensors, saved.notes, mark, [done])
+    teachers = train_members(session, adapted, rows, settings.teachers, f"{name}teacher")
+    seen = set(corpus.keys)
+    chosen = [distinct(session.data, s, seen) for s in adapting.sets if s.name in settings.sets]
+    tokens = session.backbone.encode([text for part in chosen for text in part.texts])
+    if not tokens:
+        raise EmptyDataError("the sets to distil on have no text that isn't also a fine-tuning text")
+    soft = softmax(logits_of(teachers.model, tokens, session.pad_id), teachers.temperature)
+    weights = torch.tensor([w for part in chosen for w in part.weights])
+    task = Task(tokens, torch.tensor(soft, dtype=torch.float32), weights, slice(0, len(LABELS)))
+    model = session.backbone.classifier(len(LABELS), settings.optimiser.dropout, session.recipe.seed)
+    copy_weights(adapted.weights, model)
+    state = session.work / f"distilling-{mark[:12]}.safetensors"
+    stage = f"{name}distilling"
+    plan = Plan(
+        settings.optimiser, settings.epochs, None, session.recipe.seed, stage, state, mark, session.save_every_s
+    )
+    history = fit(model, [task], session.pad_id, plan, session.progress)
+    record = {
+        "teachers": teachers.records,
+        "temperature": teachers.temperature,
+        "texts": len(tokens),
+        "mean_probabilities": [round(float(p), 4) for p in soft.mean(axis=0)],
+        "epochs": history,
+    }
+    learned = model.state_dict()
+    checkpoint.save(done, mark, learned, record)
+    for file in (state, *teachers.files):
+        file.unlink(missing_ok=True)
+    return Stage(learned, record, mark, [done])

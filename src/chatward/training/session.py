@@ -1,0 +1,113 @@
+"""What the steps of one training run share, and what identifies their results."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from chatward import __version__
+from chatward.data.prepare import Corpus, distinct, gather
+from chatward.text import NORMALISER_VERSION
+from chatward.training.config import Recipe
+from chatward.training.encoder import Backbone, open_backbone
+from chatward.training.loop import Progress
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "numpy")
+
+
+@dataclass(frozen=True)
+class Session:
+    """What every step of one training run shares.
+
+    work: folder for unfinished and finished stages. corpus: all rows of the three levels;
+    tokens: theirs, in order. progress: who is told. save_every_s: seconds between two writes of
+    unfinished work.
+    """
+
+    recipe: Recipe
+    data: Path
+    backbone: Backbone
+    backbone_identity: str
+    corpus: Corpus
+    tokens: list[list[int]]
+    work: Path
+    progress: Progress
+    save_every_s: float
+
+    @property
+    def pad_id(self) -> int:
+        return int(self.backbone.tokenizer.pad_token_id)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Weights a stage ended with, what the run record says of it, and the fingerprint of what made it.
+
+    files: what is kept of it for this purpose alone, and may go when what follows is done.
+    """
+
+    weights: dict[str, torch.Tensor]
+    record: dict[str, Any]
+    mark: str = ""
+    files: list[Path] = field(default_factory=list)
+
+
+def open_session(
+    recipe: Recipe, data: Path, backbone: str | None, work: Path, progress: Progress, save_every_s: float
+) -> Session:
+    """Read the rows and load the tokenizer: everything that can be wrong with the input is found here."""
+    corpus = gather(data, recipe.finetune.sets)
+    seen = set(corpus.keys)
+    sets = [distinct(data, source, seen) for source in (recipe.adapt.sets if recipe.adapt else [])]
+    texts = [text for rows in sets for text in rows.texts]
+    opened = open_backbone(backbone or recipe.backbone, recipe.max_tokens, recipe.tokens, texts)
+    return Session(
+        recipe,
+        data,
+        opened,
+        identity(opened.name),
+        corpus,
+        opened.encode(corpus.texts),
+        work,
+        progress,
+        save_every_s,
+    )
+
+
+def fingerprint(session: Session, *parts: Any) -> str:
+    """Return a SHA-256 of everything that decides a stage's result, *parts* being what is the stage's own."""
+    recipe = session.recipe
+    code = (__version__, NORMALISER_VERSION, versions())
+    tokens = (recipe.tokens.closing, session.backbone.words)
+    common = (code, session.backbone_identity, recipe.seed, recipe.max_tokens, tokens)
+    return hashlib.sha256(json.dumps([common, parts], sort_keys=True).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that can change the result of a training run."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def identity(backbone: str) -> str:
+    """Return the SHA-256 over a backbone folder's files; of a Hub name, its commit.
+
+    The name alone wouldn't do: a folder can change, and so can what the Hub holds.
+    """
+    folder = Path(backbone)
+    if not folder.is_dir():
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(backbone, trust_remote_code=False)
+        return f"{backbone}@{getattr(config, '_commit_hash', None)}"
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
