@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from chatward.evaluation import metrics
-from chatward.training.calibrate import fit_temperature, softmax
+from chatward.training.calibrate import fit_temperature, odds_shift, softmax
 
 
 def test_calibration_error_by_hand() -> None:
@@ -51,3 +51,11 @@ def test_temperature_undoes_a_known_one() -> None:
 
 def test_softmax_is_stable() -> None:
     assert softmax(np.array([[1e4, 0.0, -1e4]])).tolist() == [[1.0, 0.0, 0.0]]
+
+
+def test_odds_are_multiplied_whatever_the_temperature() -> None:
+    logits = np.random.default_rng(0).normal(size=(20, 3))
+    before = softmax(logits, 1.7)
+    after = softmax(logits + odds_shift([1.0, 1.2, 0.5], 1.7), 1.7)
+    expected = before * [1.0, 1.2, 0.5]
+    assert np.allclose(after, expected / expected.sum(axis=1, keepdims=True))

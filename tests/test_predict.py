@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ def test_standard_input_line_by_line(chatward: Run, tiny_model: Path, dash: tupl
     stdin = "gg wp\r\n\ncafé 🔥\nlast".encode()
     done = chatward("predict", "--json", "--model", tiny_model, *dash, stdin=stdin)
     assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["gg wp", "", "café 🔥", "last"]
+
+
+def test_no_standard_input_at_all(tiny_model: Path) -> None:
+    shell = f"{PROGRAM} predict --model {tiny_model} <&-"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no message: give one" in done.stderr
 
 
 def test_empty_standard_input_is_no_message(chatward: Run, tiny_model: Path) -> None:
@@ -69,12 +77,15 @@ def test_a_live_pipe_is_answered_line_by_line(tiny_model: Path) -> None:
     command = [PROGRAM, "predict", "--json", "--model", tiny_model]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
         assert run.stdin and run.stdout
+        watchdog = threading.Timer(60, run.kill)
+        watchdog.start()
         for text in ("gg", "wp"):
             run.stdin.write(f"{text}\n".encode())
             run.stdin.flush()
             assert json.loads(run.stdout.readline())["text"] == text
         run.stdin.close()
         assert run.wait(60) == 0
+        watchdog.cancel()
 
 
 def test_a_reader_that_goes_away(tiny_model: Path) -> None:

@@ -37,6 +37,15 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
         ('name = "gosu"', 'name = "dota3"', "two sets of one name"),
         ("[parity]", "parity = 1\n[other]", "unknown key|must be"),
         ("epochs = 4", "epochs = = 4", "isn't valid TOML"),
+        (
+            'sets = ["conda"]',
+            'sets = ["condor"]',
+            r"distil\.sets names 'condor'; the sets of \[adapt\] are: conda, gametox",
+        ),
+        ('sets = ["conda"]', "sets = [1]", r"distil\.sets\[0\] is 1; it must be of type str"),
+        ('sets = ["conda"]', 'sets = ["conda"]\nteachers = 6', r"distil\.teachers is 6, more than the 5"),
+        ("odds = [1.0, 1.2, 1.0]", "odds = [1.0, 1.2]", r"odds is \[1\.0, 1\.2\]; it must be 3 numbers"),
+        ("odds = [1.0, 1.2, 1.0]", "odds = [1.0, 0, 1.0]", "it must be 3 numbers from 0.01 to 100"),
         ('group = "match"', "classes = { a = 0, b = 1 }", "has 2 classes; the levels are 3"),
     ],
 )
@@ -55,3 +64,11 @@ def test_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"name = '\xe9'")
     with pytest.raises(RecipeError, match="UTF-8"):
         read_recipe(tmp_path / "latin.toml")
+
+
+def test_words_to_count_need_texts(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    start, end = TINY.index("[adapt]"), TINY.index("[distil]")
+    path.write_text(TINY[:start] + TINY[TINY.index("[finetune]", end) :])
+    with pytest.raises(RecipeError, match=r"tokens\.word_texts is 2, and there is no \[adapt\]"):
+        read_recipe(path)

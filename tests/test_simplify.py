@@ -32,7 +32,7 @@ def test_the_last_layer_is_narrowed_and_nothing_changes(
     opened = open_backbone(str(backbone(kind)), 48, Tokens(), [])
     model = opened.classifier(3, 0.0, 0)
     pad_id = opened.tokenizer.pad_token_id
-    assert export(model, tmp_path / "int8.onnx", tmp_path, ROWS, pad_id) >= 12
+    assert export(model, tmp_path / "int8.onnx", tmp_path, ROWS, pad_id, 48) >= 12
     graph = onnx.load(tmp_path / "fp32.onnx").graph
     assert sum(n.op_type == "Slice" and n.output[0].endswith("/one1") for n in graph.node) == 1
     assert not [
@@ -70,5 +70,5 @@ def test_a_graph_that_reads_every_token_is_left_as_it_is(tmp_path: Path) -> None
         Mean().eval(), example, str(tmp_path / "mean.onnx"),
         input_names=names, output_names=["logits"], dynamic_axes=axes, opset_version=17, dynamo=False,
     )  # fmt: skip
-    assert simplify(tmp_path / "mean.onnx", tmp_path / "simple.onnx") == (0, 0)
+    assert simplify(tmp_path / "mean.onnx", tmp_path / "simple.onnx", 48) == (0, 0)
     assert (answers(tmp_path / "simple.onnx", ROWS) == answers(tmp_path / "mean.onnx", ROWS)).all()

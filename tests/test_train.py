@@ -16,6 +16,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from chatward import Detector
+from chatward.training.config import Tokens
+from chatward.training.encoder import logits_of, open_backbone, shift_outputs
 from tests.conftest import OFFLINE, PROGRAM, ROOT, TINY_RECIPE, Run
 
 SAMPLE = ROOT / "src" / "chatward" / "data" / "sample"
@@ -65,6 +67,11 @@ def test_the_run_record_tells_how(trained: Path, backbone: Callable[[str], Path]
     assert record["versions"]["torch"]
     assert len(record["data"]["dota3"]["sha256"]) == 64
     assert record["adapt"]["sets"]["conda"]["excluded"] >= 1
+    distilled = record["finetune"]["distil"]
+    assert distilled["texts"] == record["adapt"]["sets"]["conda"]["distinct"]
+    assert len(distilled["teachers"]) == 1 and len(distilled["epochs"]) == 2
+    assert distilled["epochs"][1]["loss"] < distilled["epochs"][0]["loss"]
+    assert sum(distilled["mean_probabilities"]) == pytest.approx(1, abs=1e-3)
     member = record["finetune"]["members"][0]
     assert [e["epoch"] for e in member["epochs"]] == list(range(1, len(member["epochs"]) + 1))
     assert {"loss", "macro_f1", "log_loss"} <= set(member["epochs"][0])
@@ -231,6 +238,15 @@ def test_a_folder_that_is_no_backbone(chatward: Run, tmp_path: Path) -> None:
     )
     assert done.returncode == 21
     assert "must hold config.json" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "albert"])
+def test_outputs_are_shifted_by_just_that(kind: str, backbone: Callable[[str], Path]) -> None:
+    model = open_backbone(str(backbone(kind)), 48, Tokens(), []).classifier(3, 0.0, 0)
+    rows = [[5, 6, 7], [8, 9]]
+    before = logits_of(model, rows, 0)
+    shift_outputs(model, np.array([0.5, -1.0, 0.0]))
+    assert np.abs(logits_of(model, rows, 0) - before - [0.5, -1.0, 0.0]).max() < 1e-5
 
 
 @pytest.mark.parametrize(

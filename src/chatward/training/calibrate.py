@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes the probabilities mean what they say."""
+"""Temperature scaling: one number that makes the probabilities mean what they say; and odds that are known to shift."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 
@@ -34,3 +36,8 @@ def fit_temperature(logits: NDArray[Any], truth: NDArray[Any]) -> float:
 
     found = minimize_scalar(loss, bounds=(np.log(0.2), np.log(5.0)), method="bounded")
     return float(np.exp(found.x))
+
+
+def odds_shift(odds: Sequence[float], temperature: float) -> NDArray[np.float64]:
+    """Return what is added to logits so that, divided by *temperature*, each level's odds are *odds* times as high."""
+    return temperature * np.log(np.asarray(odds, np.float64))

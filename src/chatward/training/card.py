@@ -25,17 +25,19 @@ def write_card(path: Path, recipe: Recipe, record: dict[str, Any]) -> None:
 
 
 def _origin(record: dict[str, Any]) -> str:
-    backbone = record["backbone"]["given"]
+    named, given = record["backbone"]["recipe"], record["backbone"]["given"]
+    backbone = f"`{given}`" if given == named else f"the folder `{given}` (the recipe names `{named}`)"
     adapted = record["adapt"].get("sets", {})
+    distil = record["recipe"]["distil"]
+    also = dict.fromkeys(distil["sets"] if distil else [], ", distilling")
     lines = [
         "## How it was made\n",
-        f"`chatward train` {record['chatward']} on {record['created'][:10]}, from `{backbone}`, "
-        f"{record['seconds'] / 60:.0f} minutes on {record['machine']['cores']} CPU cores. "
-        "Recipe, versions, hashes and every epoch are in `run.json`.\n",
+        f"`chatward train` {record['chatward']} on {record['created'][:10]}, from {backbone}, on "
+        f"{record['machine']['cores']} CPU cores. Recipe, versions, hashes and every epoch are in `run.json`.\n",
         "| set | rows | used for |",
         "|---|---|---|",
         *(
-            f"| {n} | {f['rows']:,} | adapting ({f['distinct']:,} different texts) |"
+            f"| {n} | {f['rows']:,} | adapting{also.get(n, '')} ({f['distinct']:,} different texts) |"
             for n, f in adapted.items()
         ),
         *(f"| {name} | {facts['rows']:,} | the three levels |" for name, facts in record["data"].items()),

@@ -70,7 +70,7 @@ class Distil:
 class Finetune:
     """Last stage: the three levels.
 
-    epochs: at most; patience: epochs without a better macro F1 on the validation rows after which a
+    epochs: at most; patience: epochs worse than the one kept, by macro F1 on the validation rows, after which a
     member stops. The best epoch is kept.
     members: how many fine-tunings, each with its own seed, are averaged weight by weight into one
     model ("model soup", Wortsman et al. 2022, arXiv 2203.05482).
@@ -111,6 +111,17 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What is done to the probabilities besides the temperature.
+
+    odds: by what the odds of each level, in order of `LABELS`, are multiplied where chat is expected to hold more
+    or less of it than the fine-tuning rows do (Saerens et al. 2002, Neural Computation 14, eq. 4).
+    """
+
+    odds: list[float] = field(default_factory=lambda: [1.0] * len(LABELS))
+
+
+@dataclass(frozen=True)
 class Parity:
     """How far the int8 model may stray from PyTorch on the validation rows before nothing is written.
 
@@ -138,6 +149,7 @@ class Recipe:
     adapt: Adapt | None = None
     distil: Distil | None = None
     tokens: Tokens = field(default_factory=Tokens)
+    calibration: Calibration = field(default_factory=Calibration)
     parity: Parity = field(default_factory=Parity)
     seed: int = _range(0, 2**31, 0)
     max_tokens: int = _range(8, 8192, 128)
@@ -196,7 +208,7 @@ def _typed(kind: Any, value: Any, path: str, where: str) -> Any:
         return float(value)
     if typing.get_origin(kind) is list:
         if not isinstance(value, list) or not value:
-            raise RecipeError(f"{path}: {where} is {value!r}; it must be a list of one or more tables")
+            raise RecipeError(f"{path}: {where} is {value!r}; it must be a list of one or more")
         item = typing.get_args(kind)[0]
         return [_typed(item, v, path, f"{where}[{i}]") for i, v in enumerate(value)]
     if typing.get_origin(kind) is dict:
@@ -227,6 +239,12 @@ def _check_sets(recipe: Recipe, path: str) -> None:
             raise RecipeError(
                 f"{path}: distil.sets names {name!r}; the sets of [adapt] are: {', '.join(known) or 'none'}"
             )
+    odds = recipe.calibration.odds
+    if len(odds) != len(LABELS) or not all(0.01 <= value <= 100 for value in odds):
+        raise RecipeError(
+            f"{path}: calibration.odds is {odds}; it must be {len(LABELS)} numbers from 0.01 to 100, one for each of "
+            f"{', '.join(LABELS)}"
+        )
     if recipe.tokens.word_texts and not recipe.adapt:
         raise RecipeError(
             f"{path}: tokens.word_texts is {recipe.tokens.word_texts}, and there is no [adapt] whose texts could "

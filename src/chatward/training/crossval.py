@@ -14,7 +14,7 @@ from chatward.errors import EmptyDataError
 from chatward.evaluation import metrics
 from chatward.text import letters
 from chatward.training import checkpoint
-from chatward.training.calibrate import softmax
+from chatward.training.calibrate import odds_shift, softmax
 from chatward.training.encoder import logits_of
 from chatward.training.finetune import teach
 from chatward.training.session import Session, Stage, fingerprint
@@ -32,8 +32,8 @@ NEW_WORDING: Final = "new wording"
 def cross_validate(session: Session, adapted: Stage, folds: int) -> dict[str, Any]:
     """Train *folds* models, each on all folds but one, and return the figures on the folds left out.
 
-    Figures are given per set and for all together, on the probabilities after temperature, with 95 %
-    bootstrap intervals over groups; ``ece_before`` is the calibration error without the temperature.
+    Figures are given per set and for all together, on the probabilities after temperature and odds, with 95 %
+    bootstrap intervals over groups; ``ece_before`` is the calibration error without either.
     Texts of a held-out fold stand nowhere in training, whatever their group or stage. The part called
     NEW_WORDING is stricter still: rows whose letters (`chatward.text.letters`) stand in no row that trained
     the model they are judged by, in either stage.
@@ -44,15 +44,16 @@ def cross_validate(session: Session, adapted: Stage, folds: int) -> dict[str, An
     before = np.zeros_like(after)
     temperatures = []
     wording = [letters(text) for text in corpus.texts]
-    settings = session.recipe.adapt
-    seen_first = wordings(session.data, settings.sets) if settings and settings.epochs else set()
+    chat, distilled = session.recipe.adapt, session.recipe.distil
+    read = chat is not None and (chat.epochs or (distilled and distilled.epochs))
+    seen_first = wordings(session.data, chat.sets) if chat and read else set()
     is_new = np.zeros(len(truth), bool)
     for fold in range(folds):
         split, logits, temperature = _fold(session, adapted, folds, fold)
         held = split.held
         seen = seen_first | {wording[i] for i in split.train}
         is_new[held] = [wording[i] not in seen for i in held]
-        after[held] = softmax(logits, temperature)
+        after[held] = softmax(logits + odds_shift(session.recipe.calibration.odds, temperature), temperature)
         before[held] = softmax(logits)
         temperatures.append(temperature)
     report: dict[str, Any] = {"folds": folds, "temperatures": temperatures, "sets": {}}

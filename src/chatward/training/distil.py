@@ -12,7 +12,6 @@ from dataclasses import asdict
 
 import torch
 
-from chatward.data.prepare import distinct
 from chatward.errors import EmptyDataError
 from chatward.schema import LABELS
 from chatward.training import checkpoint
@@ -38,12 +37,11 @@ def distil(session: Session, adapted: Stage, rows: Collection[int], name: str = 
     done = session.work / f"distilled-{mark[:12]}.safetensors"
     if saved := checkpoint.load(done, mark):
         return Stage(saved.tensors, saved.notes, mark, [done])
-    teachers = train_members(session, adapted, rows, settings.teachers, f"{name}teacher")
-    seen = set(corpus.keys)
-    chosen = [distinct(session.data, s, seen) for s in adapting.sets if s.name in settings.sets]
+    chosen = [rows for name, rows in session.chat.items() if name in settings.sets]
     tokens = session.backbone.encode([text for part in chosen for text in part.texts])
     if not tokens:
         raise EmptyDataError("the sets to distil on have no text that isn't also a fine-tuning text")
+    teachers = train_members(session, adapted, rows, settings.teachers, f"{name}teacher")
     soft = softmax(logits_of(teachers.model, tokens, session.pad_id), teachers.temperature)
     weights = torch.tensor([w for part in chosen for w in part.weights])
     task = Task(tokens, torch.tensor(soft, dtype=torch.float32), weights, slice(0, len(LABELS)))

@@ -79,14 +79,16 @@ class Backbone:
             ),
         )
         inside = f"{model.base_model_prefix}."
-        missing = sorted(k for k in found["missing_keys"] if k.startswith(inside) and "pooler" not in k)
+        wrong = found["missing_keys"] | {key for key, *_ in found["mismatched_keys"]}
+        missing = sorted(k for k in wrong if k.startswith(inside) and "pooler" not in k)
         if missing:
             raise BackboneError(
                 f"backbone {self.name!r} lacks {len(missing)} of its encoder's weights, such as {missing[0]!r}: "
                 "it isn't a whole pre-trained encoder, or its config.json is of another"
             )
         if self.pieces:
-            make_room(model, self.pieces, len(self.tokenizer))
+            places = [self.tokenizer.backend_tokenizer.token_to_id(word) for word in self.words]
+            make_room(model, dict(zip(places, self.pieces, strict=True)), len(self.tokenizer))
         return model  # type: ignore[no-any-return]
 
     def _config(self) -> Any:
@@ -138,6 +140,13 @@ def copy_weights(source: dict[str, torch.Tensor], model: torch.nn.Module) -> Non
     own = model.state_dict()
     fitting = {k: v for k, v in source.items() if k in own and own[k].shape == v.shape}
     model.load_state_dict(fitting, strict=False)
+
+
+@torch.no_grad()
+def shift_outputs(model: torch.nn.Module, shift: NDArray[Any]) -> None:
+    """Add *shift*, one number an output, to the logits *model* gives, by the bias of its last layer."""
+    last = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == len(shift)][-1]
+    last.bias.add_(torch.tensor(shift, dtype=last.bias.dtype))
 
 
 def new_layer_names(model: Any) -> set[str]:

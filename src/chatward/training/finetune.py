@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from chatward.data.prepare import distinct
 from chatward.errors import EmptyDataError
 from chatward.evaluation.metrics import figures
 from chatward.training import checkpoint
-from chatward.training.calibrate import softmax
+from chatward.training.calibrate import odds_shift, softmax
 from chatward.training.distil import distil
 from chatward.training.loop import Plan, Task, fit
 from chatward.training.members import train_members
@@ -23,7 +22,7 @@ from chatward.training.session import Session, Stage, fingerprint
 
 @dataclass(frozen=True)
 class Levels:
-    """A model of the three levels. held: the rows its members kept for validation, each by one or more.
+    """A model of the three levels, its odds not shifted yet. held: the rows its members kept for validation, each by one or more.
     files: what is kept of its making in `Session.work`.
     """
 
@@ -37,12 +36,13 @@ class Levels:
 def adapt(session: Session) -> Stage:
     """Run the first stage, or take it from `session.work` where it was finished before."""
     settings = session.recipe.adapt
-    if settings is None or settings.epochs == 0:
+    if settings is None:
         return Stage({}, {})
-    seen = set(session.corpus.keys)
-    sets = {source.name: distinct(session.data, source, seen) for source in settings.sets}
+    seen, sets = set(session.corpus.keys), session.chat
     facts = {name: rows.facts for name, rows in sets.items()}
     mark = fingerprint(session, "adapt", asdict(settings), facts, sorted(seen))
+    if settings.epochs == 0:
+        return Stage({}, {}, mark)
     done = session.work / f"adapted-{mark[:12]}.safetensors"
     if saved := checkpoint.load(done, mark):
         return Stage(saved.tensors, saved.notes, mark)
@@ -80,15 +80,16 @@ def teach(session: Session, adapted: Stage, rows: Collection[int], name: str = "
     start = distil(session, adapted, rows, name)
     members = train_members(session, start, rows, session.recipe.finetune.members, f"{name}member")
     truth = np.array([session.corpus.labels[i] for i in members.held])
+    shifted = members.logits + odds_shift(session.recipe.calibration.odds, members.temperature)
     record = {
-        "distil": start.record if session.recipe.distil else None,
+        "distil": start.record if start is not adapted else None,
         "members": members.records,
         "temperature": members.temperature,
         "held_out_by_the_members": {
             "rows": len(members.held),
             "dropped_from_training": members.dropped,
             "before_temperature": figures(softmax(members.logits), truth),
-            "after_temperature": figures(softmax(members.logits, members.temperature), truth),
+            "after_temperature": figures(softmax(shifted, members.temperature), truth),
         },
     }
     files = members.files + start.files

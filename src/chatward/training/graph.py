@@ -9,12 +9,14 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
+from chatward.errors import ParityError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 class Graph:
-    """The graph of *model*, which is changed in place.
+    """The graph of *model*, which is changed in place. Raises ParityError where it has branches (If, Loop).
 
     constants: arrays by name. maker: the node that makes a value. readers: the nodes that read it. After nodes
     were added, taken away or rewired, `tidy` makes these true again.
@@ -22,6 +24,11 @@ class Graph:
 
     def __init__(self, model: Any) -> None:
         self.model, self.graph = model, model.graph
+        branching = {n.op_type for n in self.graph.node for a in n.attribute if a.HasField("g") or a.graphs}
+        if branching:
+            raise ParityError(
+                f"this backbone can't be exported yet: its graph has branches ({', '.join(sorted(branching))})"
+            )
         self.constants = {i.name: numpy_helper.to_array(i) for i in self.graph.initializer}
         self.maker: dict[str, Any] = {}
         self.readers: dict[str, list[Any]] = {}

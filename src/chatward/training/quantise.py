@@ -62,13 +62,15 @@ def quantise(source: Path, target: Path, calibration: list[Feeds]) -> int:
 
     Every product with a constant matrix becomes: activations times 1 / factor of their channel, rounded to uint8
     with a fixed scale; integer product with int8 weights, one scale per output column; plus bias. Embedding tables
-    of more than 65,536 numbers become int8 with one scale per entry.
+    of more than 65,536 numbers become int8 with one scale per entry. Where there is no such product nothing is written.
 
     calibration: batches of the graph's inputs, from whose activations the scales are taken. Their padded places
     count too, which widens a range at worst.
     """
     graph = Graph(onnx.load(source))
     products = [p for node in graph.nodes if (p := _product(node, graph)) is not None]
+    if not products:
+        return 0
     ranges = _ranges(graph, list(dict.fromkeys(p.rows for p in products)), calibration)
     factors = _factors(products, ranges)
     rounded: dict[str, list[str]] = {}
@@ -77,7 +79,11 @@ def quantise(source: Path, target: Path, calibration: list[Feeds]) -> int:
             rounded[product.rows] = _round(graph, product.rows, ranges[product.rows], factors[product.rows])
         _multiply(graph, product, rounded[product.rows], factors[product.rows])
     for node in graph.nodes:
-        if node.op_type == "Gather" and (table := graph.constants.get(node.input[0])) is not None:
+        if (
+            node.op_type == "Gather"
+            and not attributes(node).get("axis", 0)
+            and (table := graph.constants.get(node.input[0])) is not None
+        ):
             _look_up(graph, node, table)
     if not any(o.domain == "com.microsoft" for o in graph.model.opset_import):
         graph.model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
@@ -98,6 +104,9 @@ def _product(node: Any, graph: Graph) -> _Product | None:
     bias, output = None, node.output[0]
     if node.op_type == "Gemm":
         bias = node.input[2] if len(node.input) > 2 else None
+        outputs = weight.shape[0 if settings.get("transB", 0) else 1]
+        if bias and (bias not in graph.constants or graph.constants[bias].shape != (outputs,)):
+            return None
     elif len(readers := graph.readers.get(output, [])) == 1 and readers[0].op_type == "Add":
         (other,) = [name for name in readers[0].input if name != output] or [""]
         if other in graph.constants and graph.constants[other].shape == (weight.shape[1],):

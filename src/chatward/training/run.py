@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import hashlib
 import importlib.metadata
+import itertools
 import json
+import math
 import os
 import platform
 import shutil
@@ -24,9 +26,11 @@ from chatward import __version__, artifact
 from chatward.data.sources import data_folder, read_rows
 from chatward.errors import OutputError, UsageError
 from chatward.text import NORMALISER_VERSION, normalise
+from chatward.training.calibrate import odds_shift
 from chatward.training.card import write_card
 from chatward.training.config import Recipe, read_recipe
 from chatward.training.crossval import cross_validate
+from chatward.training.encoder import shift_outputs
 from chatward.training.export import check_parity, export, golden
 from chatward.training.finetune import Levels, adapt, teach
 from chatward.training.golden import MESSAGES
@@ -69,6 +73,7 @@ def train(
     figures = _read_folds(folds, record_head) if folds else None
     adapted = adapt(session)
     levels = teach(session, adapted, range(len(session.corpus.texts)))
+    shift_outputs(levels.model, odds_shift(recipe.calibration.odds, levels.temperature))
     with _whole(out) as scratch:
         parity = _export(session, levels, scratch)
         record = {
@@ -174,7 +179,9 @@ def _export(session: Session, levels: Levels, folder: Path) -> dict[str, float]:
     tokenizer.no_truncation()
     tokenizer.save(str(folder / artifact.TOKENIZER_FILE))
     graph = folder / artifact.GRAPH_FILE
-    products = export(levels.model, graph, folder, _calibration_rows(session), session.pad_id)
+    products = export(
+        levels.model, graph, folder, _calibration_rows(session), session.pad_id, session.recipe.max_tokens
+    )
     fp32 = folder / "fp32.onnx"
     parity = check_parity(
         levels.model,
@@ -182,7 +189,7 @@ def _export(session: Session, levels: Levels, folder: Path) -> dict[str, float]:
         graph,
         [tokens[i] for i in held],
         np.array([corpus.labels[i] for i in held]),
-        _other_chat(session, 0.0),
+        [*_other_chat(session, 0.0), _longest(session)],
         session.pad_id,
         levels.temperature,
         session.recipe.parity,
@@ -194,7 +201,9 @@ def _export(session: Session, levels: Levels, folder: Path) -> dict[str, float]:
 
 
 def _calibration_rows(session: Session) -> list[list[int]]:
-    """Return token ids of chat from which the int8 scales are taken; none of them is other chat in the parity check."""
+    """Return token ids of chat from which the int8 scales are taken: no other chat of the parity check, some of its
+    validation rows.
+    """
     step = max(1, len(session.tokens) // _CALIBRATION_ROWS)
     return session.tokens[::step] + _other_chat(session, 0.5)
 
@@ -202,16 +211,22 @@ def _calibration_rows(session: Session) -> list[list[int]]:
 def _other_chat(session: Session, offset: float) -> list[list[int]]:
     """Return token ids of up to 4,000 lines, spread evenly over the sets adapted on.
 
-    offset: where to begin, in steps from one line taken to the next; different offsets give different lines
-    where a set has twice as many as are taken.
+    offset: where to begin, from 0 to 1, in steps from one line taken to the next: 0 and 0.5 have no line in common.
+    A set that is taken whole at 0 gives none at 0.5.
     """
     sets = session.recipe.adapt.sets if session.recipe.adapt else []
     rows: list[list[int]] = []
     for source in sets:
         texts = sorted(set(read_rows(session.data, source).texts))
-        step = max(1, len(texts) * len(sets) // _PARITY_ROWS)
-        rows += session.backbone.encode(texts[int(offset * step) :: step])
+        step = max(1, math.ceil(len(texts) * len(sets) / _PARITY_ROWS))
+        if offset == 0 or step > 1:
+            rows += session.backbone.encode(texts[int(offset * step) :: step])
     return rows
+
+
+def _longest(session: Session) -> list[int]:
+    """Return token ids as long as an input may be, so that its neighbours in the parity check are padded."""
+    return list(itertools.islice(itertools.chain(*session.tokens), session.recipe.max_tokens))
 
 
 def _save_weights(session: Session, levels: Levels, folder: Path) -> None:
@@ -245,6 +260,7 @@ def _record(recipe_hash: str, session: Session) -> dict[str, Any]:
         "recipe": recipe,
         "recipe_sha256": recipe_hash,
         "data": session.corpus.facts,
+        "chat": {name: rows.facts for name, rows in session.chat.items()},
         "new_words": session.backbone.words,
         "normaliser": NORMALISER_VERSION,
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
@@ -270,7 +286,7 @@ def _read_folds(folder: Path, now: dict[str, Any]) -> dict[str, Any]:
         raise UsageError(
             f"{str(path)!r} can't be read ({error}): give a folder that `chatward train --folds` wrote"
         ) from None
-    for key in ("recipe_sha256", "data", "normaliser"):
+    for key in ("recipe_sha256", "data", "chat", "normaliser"):
         if found.get(key) != now[key]:
             raise UsageError(
                 f"{str(path)!r} is of another {key.split('_')[0]} than this run: cross-validate again with --folds"

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from chatward import __version__
-from chatward.data.prepare import Corpus, distinct, gather
+from chatward.data.prepare import Corpus, Distinct, distinct, gather
 from chatward.text import NORMALISER_VERSION
 from chatward.training.config import Recipe
 from chatward.training.encoder import Backbone, open_backbone
@@ -26,7 +26,7 @@ class Session:
     """What every step of one training run shares.
 
     work: folder for unfinished and finished stages. corpus: all rows of the three levels;
-    tokens: theirs, in order. progress: who is told. save_every_s: seconds between two writes of
+    tokens: theirs, in order. chat: the texts of the sets adapted on, by name. progress: who is told. save_every_s: seconds between two writes of
     unfinished work.
     """
 
@@ -35,6 +35,7 @@ class Session:
     backbone: Backbone
     backbone_identity: str
     corpus: Corpus
+    chat: dict[str, Distinct]
     tokens: list[list[int]]
     work: Path
     progress: Progress
@@ -64,8 +65,9 @@ def open_session(
     """Read the rows and load the tokenizer: everything that can be wrong with the input is found here."""
     corpus = gather(data, recipe.finetune.sets)
     seen = set(corpus.keys)
-    sets = [distinct(data, source, seen) for source in (recipe.adapt.sets if recipe.adapt else [])]
-    texts = [text for rows in sets for text in rows.texts]
+    sets = recipe.adapt.sets if recipe.adapt else []
+    chat = {source.name: distinct(data, source, seen) for source in sets}
+    texts = [text for rows in chat.values() for text in rows.texts]
     opened = open_backbone(backbone or recipe.backbone, recipe.max_tokens, recipe.tokens, texts)
     return Session(
         recipe,
@@ -73,6 +75,7 @@ def open_session(
         opened,
         identity(opened.name),
         corpus,
+        chat,
         opened.encode(corpus.texts),
         work,
         progress,

@@ -17,19 +17,20 @@ import onnx
 
 from chatward.training.graph import Graph, attributes
 
-_PROBES: Final = ((2, 5), (3, 7))
+_PROBES: Final = ((2, 5), (3, 8), (4, 1))
 _PLACEWISE: Final = frozenset(
     ("Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Erf", "Tanh", "Sigmoid", "Relu", "Gelu", "Cast")
 )
 
 
-def simplify(source: Path, target: Path) -> tuple[int, int]:
+def simplify(source: Path, target: Path, max_tokens: int) -> tuple[int, int]:
     """Write *source* to *target*, simplified; return how many shapes were frozen and nodes narrowed.
 
-    The inputs must be ``input_ids`` and ``attention_mask``, rows x tokens.
+    The inputs must be ``input_ids`` and ``attention_mask``, rows x tokens. max_tokens: of the longest input.
+    Raises ParityError for a graph with branches.
     """
     graph = Graph(onnx.load(source))
-    frozen = _freeze_shapes(graph)
+    frozen = _freeze_shapes(graph, max_tokens)
     narrowed = _narrow_to_one_token(graph)
     onnx.save(graph.model, target)
     return frozen, narrowed
@@ -41,17 +42,17 @@ def _probe(graph: Graph, names: list[str], shape: tuple[int, int]) -> dict[str, 
     return {name: value.shape for name, value in found.items()}
 
 
-def _freeze_shapes(graph: Graph) -> int:
-    """Give each Reshape whose target is computed a constant one, found by running two shapes of input.
+def _freeze_shapes(graph: Graph, max_tokens: int) -> int:
+    """Give each Reshape whose target is computed a constant one, found by running several shapes of input.
 
     In the target, 0 stands for "as in the input" and -1 for what varies otherwise.
     """
     computed = [n for n in graph.nodes if n.op_type == "Reshape" and n.input[1] in graph.maker]
-    computed = [n for n in computed if n.input[0] in graph.maker]
+    computed = [n for n in computed if n.input[0] in graph.maker and not attributes(n).get("allowzero", 0)]
     if not computed:
         return 0
     names = sorted({name for n in computed for name in (n.input[0], n.output[0])})
-    found = [_probe(graph, names, shape) for shape in _PROBES]
+    found = [_probe(graph, names, shape) for shape in (*_PROBES, (5, max_tokens))]
     frozen = 0
     for node in computed:
         target = []
@@ -75,7 +76,7 @@ def _narrow_to_one_token(graph: Graph) -> int:
     reader = next((n for n in graph.nodes if _reads_one_token(n, graph)), None)
     if reader is None:
         return 0
-    shapes = _probe(graph, [name for n in graph.nodes for name in n.output], _PROBES[0])
+    shapes = _probe(graph, [name for n in graph.nodes for name in n.output if name], _PROBES[0])
     shapes |= {name: value.shape for name, value in graph.constants.items()}
     # Of each value: the axes of which its readers want one place only; None for a reader that wants all.
     wants: dict[str, set[int | None]] = {o.name: {None} for o in graph.graph.output}
@@ -138,7 +139,7 @@ def _inputs_of_one(
     if kind == "MatMul":
         return [axis, None] if axis == rank - 2 and len(shapes[node.input[0]]) == rank else None
     if kind == "Transpose":
-        return [attributes(node)["perm"][axis]]
+        return [attributes(node).get("perm", range(rank)[::-1])[axis]]
     if kind == "Reshape" and (target := graph.constants.get(node.input[1])) is not None:
         # Up to the axis all dimensions stay, so what is regrouped is inside one token.
         return [axis, None] if axis < len(target) and not target[: axis + 1].any() else None

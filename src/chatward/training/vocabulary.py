@@ -24,20 +24,26 @@ _WORD: Final = re.compile(r"[^\W\d_]+")
 def frequent_words(tokenizer: Tokenizer, texts: Iterable[str], least: int) -> list[str]:
     """Return the words that stand in *least* or more of *texts* and that *tokenizer* cuts in pieces.
 
-    Words are runs of letters, as the tokenizer normalises them; most frequent first.
+    Words are runs of letters, as the tokenizer normalises them; most frequent first. They are tried behind a space,
+    as most stand in a line. A word that is a piece of others already, by the same spelling, is left out.
     """
     counts: Counter[str] = Counter()
     normaliser = tokenizer.normalizer
     for text in texts:
         counts.update(set(_WORD.findall(normaliser.normalize_str(text) if normaliser else text)))
     frequent = sorted((w for w, n in counts.items() if n >= least), key=lambda w: (-counts[w], w))
-    return [w for w in frequent if len(tokenizer.encode(w, add_special_tokens=False).ids) > 1]
+    new = [w for w in frequent if tokenizer.token_to_id(w) is None]
+    return [w for w in new if len(_pieces(tokenizer, w)) > 1]
+
+
+def _pieces(tokenizer: Tokenizer, word: str) -> list[int]:
+    return list(tokenizer.encode(f" {word}", add_special_tokens=False).ids)
 
 
 def with_words(tokenizer: Any, words: list[str]) -> list[list[int]]:
     """Make each of *words* one token of *tokenizer*, in place; return the ids of the pieces it was before."""
     fast = tokenizer.backend_tokenizer
-    pieces = [fast.encode(word, add_special_tokens=False).ids for word in words]
+    pieces = [_pieces(fast, word) for word in words]
     # Byte-pair tokenizers keep the space before a word with it; a new word has to swallow it likewise.
     fast.add_tokens([AddedToken(word, single_word=True, lstrip=True, normalized=True) for word in words])
     return pieces
@@ -64,11 +70,11 @@ def without_closing(tokenizer: Any, name: str) -> Any:
 
 
 @torch.no_grad()
-def make_room(model: Any, pieces: list[list[int]], tokens: int) -> None:
-    """Give *model* an embedding for the last tokens of *tokens*, one per list of *pieces*: their mean."""
+def make_room(model: Any, pieces: dict[int, list[int]], tokens: int) -> None:
+    """Give *model* embeddings for *tokens* tokens, those in *pieces* (by id) being the mean of their pieces'."""
     old = model.get_input_embeddings().weight
-    means = [old[ids].mean(dim=0) for ids in pieces]
+    means = {place: old[ids].mean(dim=0) for place, ids in pieces.items()}
     model.resize_token_embeddings(max(tokens, len(old)), mean_resizing=False)
     table = model.get_input_embeddings().weight
-    for place, mean in enumerate(means, start=tokens - len(pieces)):
+    for place, mean in means.items():
         table[place] = mean

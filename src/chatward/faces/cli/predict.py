@@ -36,7 +36,7 @@ def predict(
     from chatward.detection.detector import Detector
 
     from_stdin = not messages or messages == ["-"]
-    if from_stdin and sys.stdin.isatty() and not messages:
+    if from_stdin and (sys.stdin is None or (sys.stdin.isatty() and not messages)):
         raise UsageError('no message: give one, as in `chatward predict "gg ez"`, or pipe lines in')
     blocks: Iterable[list[str]] = _blocks() if from_stdin else [messages or []]
     detector = Detector.load(model, threads=threads)
@@ -55,14 +55,18 @@ def predict(
 
 def _blocks() -> Iterator[list[str]]:
     """Yield the lines of standard input as they come: few from a live pipe, many from a file."""
-    number, rest = 0, b""
+    number, begun = 0, list[bytes]()  # the pieces of a line whose end hasn't come yet
     stdin = cast(BufferedReader, sys.stdin.buffer)
     while data := stdin.read1(_READ_BYTES):
-        *whole, rest = (rest + data).split(b"\n")
-        yield from _decoded(whole, number)
-        number += len(whole)
-    if rest:
-        yield from _decoded([rest], number)
+        *whole, rest = data.split(b"\n")
+        if whole:
+            whole[0] = b"".join([*begun, whole[0]])
+            begun = []
+            yield from _decoded(whole, number)
+            number += len(whole)
+        begun.append(rest)
+    if last := b"".join(begun):
+        yield from _decoded([last], number)
 
 
 def _decoded(lines: list[bytes], before: int) -> Iterator[list[str]]:

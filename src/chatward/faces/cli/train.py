@@ -161,7 +161,8 @@ def _show_folds(report: dict[str, Any], seconds: float) -> None:
             f"{f['ece']:.3f}",
             f"{f['ece_before']:.3f}",
         )
-    Console().print(table)
+    console = Console()
+    Console(width=console.width if console.is_terminal else max(console.width, 110)).print(table)
 
 
 def _show_run(record: dict[str, Any]) -> None:
