@@ -76,7 +76,9 @@ def train(
         console.print(f"Figures in {out / run.FOLDS_FILE}")
     else:
         _show_run(record)
-        console.print(f'Model in {out}; try: chatward predict --model {out} "gg ez"', highlight=False)
+        console.print(
+            f'Model in {out}; try: chatward predict --model {out} "gg ez"', highlight=False, soft_wrap=True
+        )
 
 
 class _Bars:
