@@ -180,7 +180,7 @@ def golden(
     """Return what golden.json holds: *texts* and the int8 model's probabilities, each run alone."""
     probabilities = softmax(np.concatenate([_run(int8, [row], pad_id)[0] for row in tokens]), temperature)
     return {
-        "tolerance": 0.02,
+        "tolerance": 0.06,
         "why": "largest difference allowed on another processor, which may round otherwise",
         "labels": list(LABELS),
         "messages": [
