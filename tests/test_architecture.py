@@ -17,24 +17,56 @@ ALLOWED = {
     "schema": set(),
     "text": set(),
     "artifact": {"errors", "schema", "text"},
+    "carbon": {"errors"},
     "data": {"errors", "schema", "text"},
     "evaluation": {"errors", "schema"},
-    "training": {"__init__", "errors", "schema", "text", "artifact", "data", "evaluation"},
+    "training": {"__init__", "errors", "schema", "text", "artifact", "carbon", "data", "evaluation"},
     "detection": {"errors", "schema", "text", "artifact"},
+    # Where models meet labelled rows.
+    "lab": {
+        "__init__",
+        "errors",
+        "schema",
+        "text",
+        "artifact",
+        "carbon",
+        "data",
+        "training",
+        "detection",
+        "evaluation",
+    },
     "faces": {"__init__", "errors", "schema", "text", "artifact", "detection"},
-    "faces.cli": {"__init__", "errors", "schema", "text", "artifact", "detection", "training", "faces"},
+    "faces.cli": {
+        "__init__",
+        "errors",
+        "schema",
+        "text",
+        "artifact",
+        "carbon",
+        "data",
+        "detection",
+        "evaluation",
+        "training",
+        "lab",
+        "faces",
+    },
 }
 
 # Each library has one owner.
 OWNERS = {
-    "torch": {"training"},
-    "transformers": {"training"},
+    "torch": {"training", "lab"},
+    "transformers": {"training", "lab"},
     "onnx": {"training"},
-    "safetensors": {"training"},
+    "safetensors": {"training", "lab"},
     "scipy": {"training"},
-    "sklearn": {"evaluation"},
+    "sklearn": {"evaluation", "lab"},
+    "codecarbon": {"carbon"},
+    "cleanlab": {"lab"},
+    "rapidfuzz": {"lab"},
+    "matplotlib": {"evaluation"},
+    "jinja2": {"evaluation"},
     "onnxruntime": {"detection", "training"},
-    "tokenizers": {"detection", "training"},
+    "tokenizers": {"detection", "training", "lab"},
     "gradio": {"faces"},
     "pyarrow": {"faces", "faces.cli"},
     "typer": {"faces.cli"},
@@ -91,7 +123,7 @@ def test_every_import_follows_the_table(path: Path) -> None:
     ids=["import chatward", "chatward --help"],
 )
 def test_nothing_heavy_is_loaded(code: str) -> None:
-    heavy = "{'torch', 'transformers', 'gradio', 'fastapi', 'ray', 'pandas', 'pyarrow', 'onnxruntime', 'numpy', 'sklearn'}"
+    heavy = "{'torch', 'transformers', 'gradio', 'fastapi', 'ray', 'pandas', 'pyarrow', 'onnxruntime', 'numpy', 'sklearn', 'codecarbon', 'matplotlib', 'cleanlab'}"
     script = f"{code}\nimport sys\nprint('LOADED', sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("LOADED []")

@@ -8,7 +8,8 @@
     │   ├── EmptyDataError .................. 13   422   no row to work on
     │   ├── MissingColumnError .............. 14   422   the named column isn't there
     │   ├── BadRowError ..................... 15   422   a training row that can't be used
-    │   └── UnknownFormatError .............. 16   415   neither CSV, JSONL nor Parquet
+    │   ├── UnknownFormatError .............. 16   415   neither CSV, JSONL nor Parquet
+    │   └── CorrectionsError ................ 17   422   corrected labels that fit no row
     ├── RecipeError ......................... 20   422   a wrong key or value in a recipe
     ├── BackboneError ....................... 21   404   a pre-trained encoder that can't be loaded
     ├── ResumeError ......................... 22   409   kept training state that can't be continued
@@ -17,7 +18,9 @@
     │   ├── ModelNotFoundError .............. 31   404   no such model folder
     │   ├── ManifestError ................... 32   500   no manifest, or one that can't be read
     │   ├── ModelFormatError ................ 33   500   written for another version of chatward
-    │   └── ModelIntegrityError ............. 34   500   a file missing, added or changed
+    │   ├── ModelIntegrityError ............. 34   500   a file missing, added or changed
+    │   ├── LabelsError ..................... 35   422   a classifier whose labels aren't the three levels
+    │   └── NothingComparedError ............ 36   422   not one of the models could be measured
     ├── MessageTypeError (a TypeError too) .. 40   422   a message that isn't a string
     ├── OutputError ......................... 50   500   a result that can't be written
     ├── MissingExtraError ................... 60   501   an optional dependency isn't installed
@@ -75,6 +78,10 @@ class UnknownFormatError(DataError):
     http_status = 415
 
 
+class CorrectionsError(DataError):
+    exit_code = 17
+
+
 class RecipeError(ChatwardError):
     exit_code = 20
     http_status = 422
@@ -113,6 +120,16 @@ class ModelFormatError(ModelError):
 
 class ModelIntegrityError(ModelError):
     exit_code = 34
+
+
+class LabelsError(ModelError):
+    exit_code = 35
+    http_status = 422
+
+
+class NothingComparedError(ModelError):
+    exit_code = 36
+    http_status = 422
 
 
 class MessageTypeError(ChatwardError, TypeError):

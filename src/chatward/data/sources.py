@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -53,8 +53,9 @@ class Source:
 class Rows:
     """Labelled rows of one set, in the file's order.
 
-    texts are normalised and never empty; keys are their grouping keys; groups tell which rows
-    stay together in a split. skipped counts rows whose text is empty. sha256 is the file's.
+    texts are normalised and never empty; originals are as they stand in the file; keys are the texts' grouping keys;
+    groups tell which rows stay together in a split. lines: line of the file on which each row starts, from 1.
+    skipped counts rows whose text is empty. sha256 is the file's.
     """
 
     name: str
@@ -64,6 +65,8 @@ class Rows:
     groups: list[str]
     skipped: int
     sha256: str
+    originals: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -95,8 +98,10 @@ def read_rows(folder: Path, source: Source) -> Rows:
     columns = [_column(header, name, path) for name in wanted]
     rows = Rows(source.name, [], [], [], [], 0, digest)
     skipped = 0
+    line = reader.line_num
     try:
         for cells in reader:
+            start, line = line + 1, reader.line_num
             if not cells:
                 continue
             if len(cells) != len(header):
@@ -110,12 +115,15 @@ def read_rows(folder: Path, source: Source) -> Rows:
                     f"{str(path)!r} line {reader.line_num}: label {label!r} isn't one of "
                     f"{', '.join(map(repr, source.classes))}: correct the row, or the recipe's `classes`"
                 )
-            message = normalise(raw.replace(source.separator, " ") if source.separator else raw)
+            raw = raw.replace(source.separator, " ") if source.separator else raw
+            message = normalise(raw)
             if not message:
                 skipped += 1
                 continue
             key = grouping_key(message)
             rows.texts.append(message)
+            rows.originals.append(raw)
+            rows.lines.append(start)
             rows.labels.append(source.classes[label])
             rows.keys.append(key)
             rows.groups.append(f"{source.group}={cells[columns[2]]}" if source.group else f"text={key}")
@@ -123,7 +131,7 @@ def read_rows(folder: Path, source: Source) -> Rows:
         raise BadRowError(f"{str(path)!r} line {reader.line_num}: {error}: correct the row") from None
     if not rows.texts:
         raise EmptyDataError(f"{str(path)!r} has a header but no row with text: nothing to train on")
-    return Rows(rows.name, rows.texts, rows.labels, rows.keys, rows.groups, skipped, digest)
+    return replace(rows, skipped=skipped)
 
 
 def _read_text(path: Path, name: str) -> tuple[str, str]:

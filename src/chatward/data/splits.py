@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+from chatward.errors import UsageError
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """One fold of several: fold counts from 0 here, from 1 where people read and write it ("1/5")."""
+
+    fold: int
+    folds: int
+
+    def __str__(self) -> str:
+        return f"{self.fold + 1}/{self.folds}"
+
+    @classmethod
+    def parse(cls, text: str) -> HoldOut:
+        """Read what stands after ``--hold-out``; raises UsageError."""
+        found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]) or int(found[2]) < 2:
+            raise UsageError(f"--hold-out is {text!r}: give a fold and how many there are, as in 1/5")
+        return cls(int(found[1]) - 1, int(found[2]))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from chatward.carbon import report_from
 from chatward.schema import LABELS
 from chatward.training.config import Recipe
 
@@ -19,6 +20,7 @@ def write_card(path: Path, recipe: Recipe, record: dict[str, Any]) -> None:
         _origin(record),
         _figures(record),
         _export(record),
+        _cost(record),
         recipe.card.strip() + "\n" if recipe.card else "",
     ]
     path.write_text("\n".join(part for part in parts if part), encoding="utf-8")
@@ -30,6 +32,7 @@ def _origin(record: dict[str, Any]) -> str:
     adapted = record["adapt"].get("sets", {})
     distil = record["recipe"]["distil"]
     also = dict.fromkeys(distil["sets"] if distil else [], ", distilling")
+    held = record["held_out"]
     lines = [
         "## How it was made\n",
         f"`chatward train` {record['chatward']} on {record['created'][:10]}, from {backbone}, on "
@@ -42,6 +45,10 @@ def _origin(record: dict[str, Any]) -> str:
         ),
         *(f"| {name} | {facts['rows']:,} | the three levels |" for name, facts in record["data"].items()),
     ]
+    if held:
+        lines.append(
+            f"\nFold {held['fold']} of {held['folds']} ({held['rows']:,} rows) was kept out of every stage, to compare on."
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -91,3 +98,29 @@ def _export(record: dict[str, Any]) -> str:
         f"{p['macro_f1_int8']:.2f} in int8. One thread runs int8 {p['int8_speed_over_fp32']:.1f} times as fast as "
         "fp32.\n"
     )
+
+
+def _cost(record: dict[str, Any]) -> str:
+    training, answering = report_from(record["emissions"]), record["inference"]
+    lines = ["## Energy and emissions\n"]
+    if training.energy_wh is None or training.emissions_g_co2e is None:
+        lines.append(f"Not known: {training.problem}.")
+        return "\n".join(lines) + "\n"
+    runs = f", in {training.runs} runs" if training.runs > 1 else ""
+    lines += [
+        f"By CodeCarbon {training.codecarbon}, for the whole machine, electricity of {training.country_name} "
+        f"({training.intensity_g_per_kwh or 0:.0f} g CO2e a kWh), PUE {training.pue:g}.\n",
+        "| | energy | emissions |",
+        "|---|---|---|",
+        f"| training, {training.duration_s / 60:.1f} min{runs} | {training.energy_wh:.3g} Wh "
+        f"| {training.emissions_g_co2e:.3g} g CO2e |",
+    ]
+    cost = answering["per_1000_messages"]
+    if cost["energy_wh"] is not None:
+        lines.append(
+            f"| answering 1,000 messages, one thread | {cost['energy_wh']:.2g} Wh | {cost['emissions_g_co2e']:.2g} g CO2e |"
+        )
+    parts = (("CPU", training.cpu), ("GPU", training.gpu), ("memory", training.ram))
+    lines.append("")
+    lines += [f"- {name}: {part.how}{f' ({part.why})' if part.why else ''}" for name, part in parts]
+    return "\n".join(lines) + "\n"

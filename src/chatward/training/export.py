@@ -81,7 +81,7 @@ def export(model: Any, target: Path, scratch: Path, rows: list[list[int]], pad_i
     ort.InferenceSession(str(traced), options, providers=["CPUExecutionProvider"])
     traced.unlink()
     simplify(fp32, fp32, max_tokens)
-    products = quantise(fp32, target, [feeds for _, feeds in _batches(rows, pad_id)])
+    products = quantise(fp32, target, [feeds for _, feeds in batches(rows, pad_id)])
     if products == 0:
         raise ParityError("no matrix product could be turned to int8: this backbone can't be exported yet")
     return products
@@ -194,14 +194,14 @@ def _run(graph: Path, rows: list[list[int]], pad_id: int) -> tuple[NDArray[Any],
     """Return logits of *rows* in order, and the seconds it took on one thread."""
     run = session(str(graph))
     out = np.zeros((len(rows), len(LABELS)), np.float32)
-    batches = list(_batches(rows, pad_id))
+    parts = list(batches(rows, pad_id))
     began = time.perf_counter()
-    for places, feeds in batches:
+    for places, feeds in parts:
         out[places] = run.run(["logits"], feeds)[0]
     return out, time.perf_counter() - began
 
 
-def _batches(rows: list[list[int]], pad_id: int) -> Iterator[tuple[list[int], dict[str, NDArray[np.int64]]]]:
+def batches(rows: list[list[int]], pad_id: int) -> Iterator[tuple[list[int], dict[str, NDArray[np.int64]]]]:
     """Yield places in *rows* and the graph's inputs for them, rows of similar length together."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     for start in range(0, len(order), _BATCH):

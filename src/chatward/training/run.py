@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import datetime
-import hashlib
-import importlib.metadata
 import itertools
-import json
 import math
-import os
-import platform
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chatward import __version__, artifact
+from chatward import artifact, carbon
 from chatward.data.sources import data_folder, read_rows
-from chatward.errors import OutputError, UsageError
-from chatward.text import NORMALISER_VERSION, normalise
+from chatward.data.splits import HoldOut, Split, hold_out
+from chatward.errors import EmptyDataError, OutputError, UsageError
+from chatward.text import normalise
 from chatward.training.calibrate import odds_shift
 from chatward.training.card import write_card
 from chatward.training.config import Recipe, read_recipe
@@ -34,13 +28,21 @@ from chatward.training.encoder import shift_outputs
 from chatward.training.export import check_parity, export, golden
 from chatward.training.finetune import Levels, adapt, teach
 from chatward.training.golden import MESSAGES
+from chatward.training.inference import measure_inference
 from chatward.training.loop import Progress
+from chatward.training.record import FOLDS_FILE, file_hash, read_folds, record_of, write_json
 from chatward.training.session import Session, open_session
 
-FOLDS_FILE = "folds.json"
-_PACKAGES = ("torch", "transformers", "tokenizers", "onnx", "onnxruntime", "numpy", "scikit-learn")
 _PARITY_ROWS = 4000
 _CALIBRATION_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the electricity comes from. country: see `carbon.track`; pue: of the building, 1 or more."""
+
+    country: str | None = None
+    pue: float = 1.0
 
 
 def train(
@@ -52,39 +54,54 @@ def train(
     *,
     work: Path | None = None,
     folds: Path | None = None,
+    held_out: HoldOut | None = None,
     keep_weights: bool = True,
     save_every_s: float = 60.0,
+    grid: Grid | None = None,
 ) -> dict[str, Any]:
     """Train the model of *recipe_path*, write it to the folder *out* and return the run record.
 
     data: a folder, or ``"sample"``. backbone: Hub name or folder; None takes the recipe's.
     work: where unfinished work is kept, so that a killed run goes on; None takes ``OUT.training``, which is
     removed at the end. folds: folder of a cross-validation of the same recipe and data, whose figures go
-    into the record and the card. keep_weights: whether the fp32 PyTorch weights stay in ``OUT/pytorch``.
-    save_every_s: seconds between two writes of unfinished work.
+    into the record and the card. held_out: a fold of the rows that no stage may see, for comparisons; None trains on all.
+    keep_weights: whether the fp32 PyTorch weights stay in ``OUT/pytorch``.
+    save_every_s: seconds between two writes of unfinished work. grid: for the emissions; None takes the world's average.
     *out* appears only when it is whole. Raises every DataError, RecipeError, BackboneError, ParityError,
     ResumeError, and OutputError (*out* exists).
     """
-    recipe, recipe_hash = read_recipe(recipe_path), _hash(recipe_path)
+    recipe, recipe_hash = read_recipe(recipe_path), file_hash(recipe_path)
     _refuse_existing(out, work)
     began = time.monotonic()
     session = _open(recipe, data, backbone, out, work, progress, save_every_s)
-    record_head = _record(recipe_hash, session)
-    figures = _read_folds(folds, record_head) if folds else None
-    adapted = adapt(session)
-    levels = teach(session, adapted, range(len(session.corpus.texts)))
-    shift_outputs(levels.model, odds_shift(recipe.calibration.odds, levels.temperature))
-    with _whole(out) as scratch:
-        parity = _export(session, levels, scratch)
+    record_head = record_of(recipe_hash, session)
+    figures = read_folds(folds, record_head) if folds else None
+    split = _split(session, held_out)
+    grid = grid or Grid()
+    with ExitStack() as stack:
+        with carbon.track(
+            session.work, "chatward train", country=grid.country, pue=grid.pue, earlier=True
+        ) as tracking:
+            adapted = adapt(session)
+            levels = teach(session, adapted, split.train)
+            shift_outputs(levels.model, odds_shift(recipe.calibration.odds, levels.temperature))
+            scratch = stack.enter_context(_whole(out))
+            parity = _export(session, levels, scratch, split.train)
         record = {
             **record_head,
+            "held_out": _held_out(session, held_out, split),
             "adapt": adapted.record,
             "finetune": levels.record,
             "parity": parity,
             "cross_validation": figures,
+            "emissions": tracking.report.as_dict(),
+            "inference": measure_inference(
+                scratch / artifact.GRAPH_FILE, session.tokens, session.pad_id, grid.country, grid.pue
+            ),
             "seconds": round(time.monotonic() - began, 1),
         }
-        _write_json(scratch / artifact.RUN_FILE, record)
+        _keep_emissions(session.work, scratch)
+        write_json(scratch / artifact.RUN_FILE, record)
         write_card(scratch / artifact.CARD_FILE, recipe, record)
         if keep_weights:
             _save_weights(session, levels, scratch / artifact.PYTORCH_FOLDER)
@@ -104,6 +121,7 @@ def fold(
     *,
     work: Path | None = None,
     save_every_s: float = 60.0,
+    grid: Grid | None = None,
 ) -> dict[str, Any]:
     """Cross-validate the recipe with *folds* folds, write ``folds.json`` into *out* and return its content.
 
@@ -111,17 +129,26 @@ def fold(
     """
     if folds < 2:
         raise UsageError(f"--folds is {folds}: give 2 or more")
-    recipe, recipe_hash = read_recipe(recipe_path), _hash(recipe_path)
+    recipe, recipe_hash = read_recipe(recipe_path), file_hash(recipe_path)
     _refuse_existing(out, work)
     began = time.monotonic()
     session = _open(recipe, data, backbone, out, work, progress, save_every_s)
-    record_head = _record(recipe_hash, session)
-    adapted = adapt(session)
-    report = cross_validate(session, adapted, folds)
+    record_head = record_of(recipe_hash, session)
+    grid = grid or Grid()
+    name = f"chatward train --folds {folds}"
+    with carbon.track(session.work, name, country=grid.country, pue=grid.pue, earlier=True) as tracking:
+        adapted = adapt(session)
+        report = cross_validate(session, adapted, folds)
     seconds = round(time.monotonic() - began, 1)
-    record = {**record_head, "cross_validation": report, "seconds": seconds}
+    record = {
+        **record_head,
+        "cross_validation": report,
+        "emissions": tracking.report.as_dict(),
+        "seconds": seconds,
+    }
     with _whole(out) as scratch:
-        _write_json(scratch / FOLDS_FILE, record)
+        _keep_emissions(session.work, scratch)
+        write_json(scratch / FOLDS_FILE, record)
     if work is None:
         shutil.rmtree(session.work, ignore_errors=True)
     return record
@@ -161,10 +188,6 @@ def _whole(out: Path) -> Iterator[Path]:
         raise
 
 
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _refuse_existing(out: Path, work: Path | None) -> None:
     if work is not None and work.resolve() == out.resolve():
         raise UsageError(f"--work and --out are both {str(out)!r}: give two folders")
@@ -172,7 +195,42 @@ def _refuse_existing(out: Path, work: Path | None) -> None:
         raise OutputError(f"{str(out)!r} is there already: give another --out, or remove it first")
 
 
-def _export(session: Session, levels: Levels, folder: Path) -> dict[str, float]:
+def _split(session: Session, held_out: HoldOut | None) -> Split:
+    corpus = session.corpus
+    if held_out is None:
+        return Split(list(range(len(corpus.texts))), [], [])
+    split = hold_out(
+        range(len(corpus.texts)),
+        corpus.groups,
+        corpus.keys,
+        held_out.folds,
+        held_out.fold,
+        session.recipe.seed,
+    )
+    if not split.held or not split.train:
+        raise EmptyDataError(f"--hold-out {held_out} leaves no row on one side: give more rows or fewer folds")
+    return split
+
+
+def _held_out(session: Session, held_out: HoldOut | None, split: Split) -> dict[str, Any] | None:
+    if held_out is None:
+        return None
+    return {
+        "fold": held_out.fold + 1,
+        "folds": held_out.folds,
+        "seed": session.recipe.seed,
+        "rows": len(split.held),
+        "dropped": len(split.dropped),
+    }
+
+
+def _keep_emissions(work: Path, folder: Path) -> None:
+    """Copy CodeCarbon's file, where it could write one, into the finished folder."""
+    if (work / carbon.EMISSIONS_FILE).exists():
+        shutil.copy(work / carbon.EMISSIONS_FILE, folder / carbon.EMISSIONS_FILE)
+
+
+def _export(session: Session, levels: Levels, folder: Path, rows: Collection[int]) -> dict[str, float]:
     corpus, tokens, held = session.corpus, session.tokens, sorted(set(levels.held))
     tokenizer = session.backbone.tokenizer.backend_tokenizer
     messages_tokens = session.backbone.encode([normalise(m) for m in MESSAGES])
@@ -180,7 +238,12 @@ def _export(session: Session, levels: Levels, folder: Path) -> dict[str, float]:
     tokenizer.save(str(folder / artifact.TOKENIZER_FILE))
     graph = folder / artifact.GRAPH_FILE
     products = export(
-        levels.model, graph, folder, _calibration_rows(session), session.pad_id, session.recipe.max_tokens
+        levels.model,
+        graph,
+        folder,
+        _calibration_rows(session, [tokens[i] for i in rows]),
+        session.pad_id,
+        session.recipe.max_tokens,
     )
     fp32 = folder / "fp32.onnx"
     parity = check_parity(
@@ -196,16 +259,16 @@ def _export(session: Session, levels: Levels, folder: Path) -> dict[str, float]:
     )
     fp32.unlink()
     expected = golden(graph, list(MESSAGES), messages_tokens, session.pad_id, levels.temperature)
-    _write_json(folder / artifact.GOLDEN_FILE, expected)
+    write_json(folder / artifact.GOLDEN_FILE, expected)
     return {"int8_products": products, **parity}
 
 
-def _calibration_rows(session: Session) -> list[list[int]]:
+def _calibration_rows(session: Session, tokens: list[list[int]]) -> list[list[int]]:
     """Return token ids of chat from which the int8 scales are taken: no other chat of the parity check, some of its
-    validation rows.
+    validation rows. tokens: of the rows trained on.
     """
-    step = max(1, len(session.tokens) // _CALIBRATION_ROWS)
-    return session.tokens[::step] + _other_chat(session, 0.5)
+    step = max(1, len(tokens) // _CALIBRATION_ROWS)
+    return tokens[::step] + _other_chat(session, 0.5)
 
 
 def _other_chat(session: Session, offset: float) -> list[list[int]]:
@@ -244,60 +307,3 @@ def _manifest(session: Session, levels: Levels, record: dict[str, Any]) -> artif
         pad_id=session.pad_id,
         provenance={key: record[key] for key in keys},
     )
-
-
-def _record(recipe_hash: str, session: Session) -> dict[str, Any]:
-    recipe = asdict(session.recipe)
-    recipe["backbone"] = _named(session.recipe.backbone)
-    return {
-        "chatward": __version__,
-        "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "backbone": {
-            "recipe": recipe["backbone"],
-            "given": _named(session.backbone.name),
-            "identity": session.backbone_identity,
-        },
-        "recipe": recipe,
-        "recipe_sha256": recipe_hash,
-        "data": session.corpus.facts,
-        "chat": {name: rows.facts for name, rows in session.chat.items()},
-        "new_words": session.backbone.words,
-        "normaliser": NORMALISER_VERSION,
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "machine": {
-            "python": platform.python_version(),
-            "system": platform.system(),
-            "architecture": platform.machine(),
-            "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
-        },
-    }
-
-
-def _named(backbone: str) -> str:
-    """Of a folder only its name: where it lay is nobody's business."""
-    return Path(backbone).name if Path(backbone).is_absolute() or Path(backbone).is_dir() else backbone
-
-
-def _read_folds(folder: Path, now: dict[str, Any]) -> dict[str, Any]:
-    path = folder / FOLDS_FILE
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{str(path)!r} can't be read ({error}): give a folder that `chatward train --folds` wrote"
-        ) from None
-    for key in ("recipe_sha256", "data", "chat", "normaliser"):
-        if found.get(key) != now[key]:
-            raise UsageError(
-                f"{str(path)!r} is of another {key.split('_')[0]} than this run: cross-validate again with --folds"
-            )
-    if found["backbone"]["identity"] != now["backbone"]["identity"]:
-        raise UsageError(
-            f"{str(path)!r} is of another backbone than this run: cross-validate again with --folds"
-        )
-    report: dict[str, Any] = found["cross_validation"]
-    return report
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

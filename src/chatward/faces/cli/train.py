@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chatward.errors import MissingExtraError
+from chatward.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -37,6 +37,21 @@ def train(
     weights: Annotated[
         bool, typer.Option("--weights/--no-weights", help="Keep the fp32 PyTorch weights in OUT/pytorch.")
     ] = True,
+    hold_out: Annotated[
+        str | None,
+        typer.Option(help="Fold that training may not see, as in 1/5, so that it can be evaluated on."),
+    ] = None,
+    country: Annotated[
+        str | None,
+        typer.Option(
+            help="Country whose electricity was used, as in PER (ISO 3166); the world's average if left out.",
+            envvar="CHATWARD_COUNTRY",
+        ),
+    ] = None,
+    pue: Annotated[
+        float,
+        typer.Option(help="Power usage effectiveness of the building: energy is multiplied by it.", min=1),
+    ] = 1.0,
     checkpoint_seconds: Annotated[
         float,
         typer.Option(help="Seconds between two writes of unfinished work; 0 writes after every step.", min=0),
@@ -53,11 +68,22 @@ def train(
         raise MissingExtraError("train", f"`chatward train` ({error.name} is missing and)") from None
     from rich.console import Console
 
+    from chatward.carbon import check_country
+    from chatward.data.splits import HoldOut
+    from chatward.faces.cli.emissions import show_emissions
+    from chatward.training.record import FOLDS_FILE
+
+    held_out = HoldOut.parse(hold_out) if hold_out is not None else None
+    if held_out and folds is not None:
+        raise UsageError(
+            "--hold-out and --folds were both given: a cross-validation holds out every fold itself"
+        )
+    grid = run.Grid(check_country(country), pue)
     console = Console(stderr=True)
     with _Bars(console) as bars:
         if folds is not None:
             record = run.fold(
-                recipe, data, backbone, out, folds, bars, work=work, save_every_s=checkpoint_seconds
+                recipe, data, backbone, out, folds, bars, work=work, save_every_s=checkpoint_seconds, grid=grid
             )
         else:
             record = run.train(
@@ -68,14 +94,18 @@ def train(
                 bars,
                 work=work,
                 folds=figures,
+                held_out=held_out,
                 keep_weights=weights,
+                grid=grid,
                 save_every_s=checkpoint_seconds,
             )
     if folds is not None:
         _show_folds(record["cross_validation"], record["seconds"])
-        console.print(f"Figures in {out / run.FOLDS_FILE}")
+        show_emissions(record["emissions"])
+        console.print(f"Figures in {out / FOLDS_FILE}")
     else:
         _show_run(record)
+        show_emissions(record["emissions"])
         console.print(
             f'Model in {out}; try: chatward predict --model {out} "gg ez"', highlight=False, soft_wrap=True
         )
