@@ -19,7 +19,7 @@ ALLOWED = {
     "artifact": {"errors", "schema", "text"},
     "carbon": {"errors"},
     "data": {"errors", "schema", "text"},
-    "evaluation": {"errors", "schema"},
+    "evaluation": {"errors", "schema", "text", "carbon"},
     "training": {"__init__", "errors", "schema", "text", "artifact", "carbon", "data", "evaluation"},
     "detection": {"errors", "schema", "text", "artifact"},
     # Where models meet labelled rows.

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_recall_fscore_support
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_curve,
+    precision_recall_fscore_support,
+    roc_auc_score,
+    roc_curve,
+)
 
 from chatward.schema import LABELS
 
@@ -14,6 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ECE_BINS: Final = 15
+FALSE_ALARMS: Final = {"recall_at_1_percent": 0.01, "recall_at_0_1_percent": 0.001}
+"""Name of the figure -> share of the clean rows that may be flagged."""
+
+_TINY: Final = 1e-12  # a share of rows is a quotient, which may round up
 _IDS: Final = list(range(len(LABELS)))
 
 
@@ -25,8 +38,7 @@ def expected_calibration_error(probabilities: NDArray[Any], truth: NDArray[Any],
     """
     confidence = probabilities.max(axis=1)
     hit = probabilities.argmax(axis=1) == truth
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gap = np.bincount(place, hit - confidence, minlength=bins)
+    gap = np.bincount(confidence_bin(confidence, bins), hit - confidence, minlength=bins)
     return float(np.abs(gap).sum() / len(truth))
 
 
@@ -61,27 +73,101 @@ def per_class(probabilities: NDArray[Any], truth: NDArray[Any]) -> dict[str, dic
     }
 
 
-def interval(
-    metric: Callable[[NDArray[Any], NDArray[Any]], float],
-    probabilities: NDArray[Any],
-    truth: NDArray[Any],
-    groups: list[str],
-    draws: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return a 95 % percentile bootstrap interval of *metric*, drawing whole groups of rows.
+def flag_score(probabilities: NDArray[Any]) -> NDArray[Any]:
+    """Return how likely each row is mild or toxic, 0 to 1: what rows are ranked by before a threshold is set."""
+    return np.asarray(1.0 - probabilities[:, 0])
 
-    Groups (a match, a repeated text) are drawn rather than rows, because rows of one group are
-    not independent. It covers the choice of rows, not the choice of training seed.
+
+def roc_auc(probabilities: NDArray[Any], truth: NDArray[Any]) -> float | None:
+    """Return the area under the ROC curve of "mild or toxic", 0 to 1; None where either kind has no row."""
+    flagged = truth > 0
+    if flagged.all() or not flagged.any():
+        return None
+    return float(roc_auc_score(flagged, flag_score(probabilities)))
+
+
+def recall_at(probabilities: NDArray[Any], truth: NDArray[Any], false_alarms: float) -> float | None:
+    """Return the share of mild or toxic rows found where at most *false_alarms* (0 to 1) of the clean rows are flagged.
+
+    The threshold is the one that finds most. None where either kind has no row. Where *false_alarms* is less than one
+    clean row, it is the recall without any false alarm.
     """
-    rng = np.random.default_rng(seed)
-    members: dict[str, list[int]] = {}
-    for row, group in enumerate(groups):
-        members.setdefault(group, []).append(row)
-    parts = [np.array(rows) for rows in members.values()]
-    values = []
-    for _ in range(draws):
-        drawn = np.concatenate([parts[i] for i in rng.integers(0, len(parts), len(parts))])
-        values.append(metric(probabilities[drawn], truth[drawn]))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    flagged = truth > 0
+    if flagged.all() or not flagged.any():
+        return None
+    wrong, found, _ = roc_curve(flagged, flag_score(probabilities), drop_intermediate=False)
+    return float(found[wrong <= false_alarms + _TINY].max())
+
+
+def headline(probabilities: NDArray[Any], truth: NDArray[Any]) -> dict[str, float | None]:
+    """Return `figures` and, with them, ``roc_auc`` and the recall at each of FALSE_ALARMS (None where undefined)."""
+    return {
+        **figures(probabilities, truth),
+        "roc_auc": roc_auc(probabilities, truth),
+        **{key: recall_at(probabilities, truth, rate) for key, rate in FALSE_ALARMS.items()},
+    }
+
+
+def confusion(probabilities: NDArray[Any], truth: NDArray[Any]) -> list[list[int]]:
+    """Return how many rows of each level (outer list) were called each level (inner), in the order of `LABELS`."""
+    counts = confusion_matrix(truth, probabilities.argmax(axis=1), labels=_IDS)
+    return [[int(n) for n in row] for row in counts]
+
+
+def calibration(probabilities: NDArray[Any], truth: NDArray[Any], bins: int = ECE_BINS) -> list[dict[str, Any]]:
+    """Return for each bin of the top label's probability: its bounds, rows, mean confidence and accuracy.
+
+    ``interval`` is the accuracy's 95 % Wilson score interval (Wilson 1927). Empty bins have None for all three.
+    """
+    confidence = probabilities.max(axis=1)
+    hit = probabilities.argmax(axis=1) == truth
+    place = confidence_bin(confidence, bins)
+    found = []
+    for number in range(bins):
+        inside = place == number
+        rows = int(inside.sum())
+        found.append(
+            {
+                "low": number / bins,
+                "high": (number + 1) / bins,
+                "rows": rows,
+                "confidence": float(confidence[inside].mean()) if rows else None,
+                "accuracy": float(hit[inside].mean()) if rows else None,
+                "interval": _wilson(int(hit[inside].sum()), rows) if rows else None,
+            }
+        )
+    return found
+
+
+def confidence_bin(confidence: NDArray[Any], bins: int = ECE_BINS) -> NDArray[Any]:
+    """Return the bin, from 0, of each confidence: bin k holds what is above k / bins and at most (k + 1) / bins."""
+    return np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+
+
+def curves(probabilities: NDArray[Any], truth: NDArray[Any], points: int = 400) -> dict[str, Any]:
+    """Return the precision-recall curve and average precision of each level against the rest, and of both flagged ones.
+
+    At most about *points* points a curve, evenly spread; None where a curve has no row to find.
+    """
+    named = {label: (truth == i, probabilities[:, i]) for i, label in enumerate(LABELS)}
+    named["mild or toxic"] = (truth > 0, flag_score(probabilities))
+    found: dict[str, Any] = {}
+    for name, (wanted, score) in named.items():
+        if not wanted.any():
+            found[name] = None
+            continue
+        precision, recall, _ = precision_recall_curve(wanted, score)
+        keep = np.unique(np.linspace(0, len(recall) - 1, min(points, len(recall))).astype(int))
+        found[name] = {
+            "precision": [round(float(x), 6) for x in precision[keep]],
+            "recall": [round(float(x), 6) for x in recall[keep]],
+            "average_precision": float(average_precision_score(wanted, score)),
+        }
+    return found
+
+
+def _wilson(hits: int, rows: int, z: float = 1.959964) -> list[float]:
+    share = hits / rows
+    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
+    half = z * np.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows)) / (1 + z * z / rows)
+    return [float(max(0.0, middle - half)), float(min(1.0, middle + half))]

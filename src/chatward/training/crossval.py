@@ -12,6 +12,7 @@ from chatward.data.prepare import wordings
 from chatward.data.splits import Split, hold_out
 from chatward.errors import EmptyDataError
 from chatward.evaluation import metrics
+from chatward.evaluation.bootstrap import Samples, draw, interval
 from chatward.text import letters
 from chatward.training import checkpoint
 from chatward.training.calibrate import odds_shift, softmax
@@ -19,12 +20,7 @@ from chatward.training.encoder import logits_of
 from chatward.training.finetune import teach
 from chatward.training.session import Session, Stage, fingerprint
 
-_INTERVALS: Final = {
-    "macro_f1": metrics.macro_f1,
-    "accuracy": lambda p, t: metrics.figures(p, t)["accuracy"],
-    "log_loss": lambda p, t: metrics.figures(p, t)["log_loss"],
-    "flag_f1": metrics.flag_f1,
-}
+_INTERVALS: Final = ("macro_f1", "accuracy", "log_loss", "flag_f1")
 _DRAWS: Final = 500
 NEW_WORDING: Final = "new wording"
 
@@ -63,15 +59,12 @@ def cross_validate(session: Session, adapted: Stage, folds: int) -> dict[str, An
         if not rows:
             continue
         part, part_truth = after[rows], truth[rows]
-        groups = [corpus.groups[i] for i in rows]
+        drawn = draw(part, part_truth, Samples([corpus.groups[i] for i in rows], _DRAWS))
         report["sets"][name] = {
             **metrics.figures(part, part_truth),
             "ece_before": metrics.expected_calibration_error(before[rows], part_truth),
             "per_class": metrics.per_class(part, part_truth),
-            "intervals": {
-                key: metrics.interval(metric, part, part_truth, groups, _DRAWS)
-                for key, metric in _INTERVALS.items()
-            },
+            "intervals": {key: interval(drawn[key]) for key in _INTERVALS},
         }
     return report
 
@@ -87,7 +80,7 @@ def _fold(session: Session, adapted: Stage, folds: int, fold: int) -> tuple[Spli
     if saved := checkpoint.load(done, mark):
         return outer, saved.tensors["logits"].numpy(), saved.notes["temperature"]
     levels = teach(session, adapted, outer.train, f"fold {fold + 1} of {folds}, ")
-    logits = logits_of(levels.model, [session.tokens[i] for i in outer.held], session.pad_id)
+    logits = logits_of(levels.model.to(session.device), [session.tokens[i] for i in outer.held], session.pad_id)
     checkpoint.save(done, mark, {"logits": torch.tensor(logits)}, {"temperature": levels.temperature})
     for file in levels.files:
         file.unlink(missing_ok=True)
