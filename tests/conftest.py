@@ -17,7 +17,8 @@ TINY_RECIPE = TESTS / "recipes" / "tiny.toml"
 PROGRAM = Path(sys.executable).with_name("chatward")
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+# One thread: tiny models gain nothing from more, and on a busy machine threads that wait for each other lose minutes.
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from chatward.training.tiny import make_bert, word_pieces
+
 SAMPLE = Path(__file__).parents[1] / "src" / "chatward" / "data" / "sample"
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
@@ -15,18 +17,6 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 def lines() -> list[str]:
     with (SAMPLE / "dota3" / "train.csv").open(encoding="utf-8", newline="") as file:
         return [row["message"] for row in csv.DictReader(file)]
-
-
-def word_pieces() -> Tokenizer:
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(lines(), trainers.WordPieceTrainer(vocab_size=400, special_tokens=special))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return tokenizer
 
 
 def byte_pairs() -> Tokenizer:
@@ -57,16 +47,18 @@ def unigrams() -> Tokenizer:
 
 
 def make(kind: str, folder: Path) -> None:
+    if kind == "bert":
+        make_bert(folder, lines(), 64)
+        return
     torch.manual_seed(0)
     if kind == "roberta":
         tokenizer, pad = byte_pairs(), "<pad>"
     elif kind == "albert":
         tokenizer, pad = unigrams(), "<pad>"
     else:
-        tokenizer, pad = word_pieces(), "[PAD]"
+        tokenizer, pad = word_pieces(lines()), "[PAD]"
     common = {"vocab_size": tokenizer.get_vocab_size(), "pad_token_id": tokenizer.token_to_id(pad)}
     config = {
-        "bert": lambda: transformers.BertConfig(max_position_embeddings=64, **SIZES, **common),
         "roberta": lambda: transformers.RobertaConfig(max_position_embeddings=66, **SIZES, **common),
         "distilbert": lambda: transformers.DistilBertConfig(
             dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=64, **common

@@ -64,7 +64,7 @@ OWNERS = {
     "cleanlab": {"lab"},
     "rapidfuzz": {"lab"},
     "matplotlib": {"evaluation"},
-    "jinja2": {"evaluation"},
+    "jinja2": {"evaluation", "lab"},
     "onnxruntime": {"detection", "training"},
     "tokenizers": {"detection", "training", "lab"},
     "gradio": {"faces"},

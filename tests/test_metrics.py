@@ -144,7 +144,10 @@ def test_paired_differences_know_which_is_better() -> None:
 def test_an_absent_level_is_defined_and_said() -> None:
     p = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
     report = assess(p, np.array([0, 1]), ["a", "b"], slices(["gg", "NO WAY"]), 50, 0)
-    assert report["figures"]["macro_f1"] == pytest.approx(2 / 3)
+    assert report["figures"]["macro_f1"] == 1.0
+    assert report["per_class"]["toxic"]["f1"] == 0.0
+    called = metrics.macro_f1(np.array([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]]), np.array([0, 1]))
+    assert called == pytest.approx(1 / 3), "a level that was said, wrongly, counts"
     assert report["per_class"]["toxic"]["rows"] == 0
     assert any("no row is labelled 'toxic'" in said for said in report["warnings"])
     alone = assess(p[:1], np.array([0]), ["a"], [], 50, 0)

@@ -5,16 +5,20 @@ from pathlib import Path
 import pytest
 
 from chatward.errors import RecipeError
+from chatward.lab.lineup import read_lineup
+from chatward.lab.published import read_published
 from chatward.training.config import read_recipe
 
 ROOT = Path(__file__).parents[1]
 TINY = (Path(__file__).parent / "recipes" / "tiny.toml").read_text()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda p: p.name)
-def test_shipped_recipes_are_valid(path: Path) -> None:
-    recipe = read_recipe(path)
-    assert recipe.finetune.sets
+def test_shipped_recipes_are_valid() -> None:
+    assert read_recipe(ROOT / "recipes" / "dota2.toml").finetune.sets
+    lineup = read_lineup(ROOT / "recipes" / "lineup")
+    assert [entry.name for entry in lineup] == sorted(entry.recipe.name for entry in lineup)
+    assert {"distilbert", "albert", "bert", "roberta", "minilm", "tfidf"} <= {entry.name for entry in lineup}
+    assert {system.rows for system in read_published(ROOT / "recipes" / "published.toml")} == {638}
 
 
 @pytest.mark.parametrize(

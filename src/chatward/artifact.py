@@ -74,7 +74,7 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
     Call it last: a folder without a manifest is not a model, so an interrupted write is never
     mistaken for one.
     """
-    files = {name: _sha256(folder / name) for name in _files_in(folder)}
+    files = {name: sha256(folder / name) for name in _files_in(folder)}
     sealed = replace(manifest, files=files)
     raw = asdict(sealed)
     raw["seal"] = _seal_of(raw)
@@ -124,7 +124,7 @@ def verify(folder: Path, manifest: Manifest) -> None:
     if missing:
         raise ModelIntegrityError(f"{str(folder)!r} lacks {missing[0]!r}: {cure}")
     for name, expected in manifest.files.items():
-        if _sha256(folder / name) != expected:
+        if sha256(folder / name) != expected:
             raise ModelIntegrityError(
                 f"{str(folder / name)!r} was changed after the model was made "
                 f"(its SHA-256 isn't the manifest's {expected[:12]}...): {cure}"
@@ -200,6 +200,7 @@ def _files_in(folder: Path) -> list[str]:
     return sorted(n.as_posix() for n in kept if n.as_posix() != MANIFEST_FILE)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -142,14 +142,18 @@ class OutputError(ChatwardError):
 
 
 class MissingExtraError(ChatwardError):
-    """An optional dependency is missing; the message names the extra that brings it."""
+    """An optional dependency is missing; the message names the extra that brings it.
+
+    what: what needs it. missing: the library that wasn't found, where that helps.
+    """
 
     exit_code = 60
     http_status = 501
 
-    def __init__(self, extra: str, what: str) -> None:
+    def __init__(self, extra: str, what: str, missing: str | None = None) -> None:
         self.extra = extra
-        super().__init__(f'{what} needs the "{extra}" extra: pip install "chatward[{extra}]"')
+        found = f" ({missing} isn't installed)" if missing else ""
+        super().__init__(f'{what} needs the "{extra}" extra: pip install "chatward[{extra}]"{found}')
 
 
 class PortError(ChatwardError):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,21 +10,12 @@ from typing import Any
 import pytest
 
 from chatward import LABELS
+from tests.browser.conftest import CONTRAST
 from tests.browser.program import Page as Running
 from tests.browser.program import running_page
 
 pytestmark = pytest.mark.browser
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 ATTACK = "<img src=x onerror=\"document.title='hacked'\"> {{7*7}} ${7*7} </bdi></script>"
 
 
@@ -34,20 +23,6 @@ ATTACK = "<img src=x onerror=\"document.title='hacked'\"> {{7*7}} ${7*7} </bdi><
 def running(tiny_model: Path) -> Iterator[Running]:
     with running_page(tiny_model) as page:
         yield page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        why = f"no browser found (looked for {', '.join(BROWSERS)})"
-        if os.environ.get("CI") == "true":
-            pytest.fail(why)
-        pytest.skip(why)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
 
 
 @pytest.fixture
@@ -240,18 +215,3 @@ def test_text_stands_out_from_its_ground(open_page: Any, scheme: str) -> None:
     page.get_by_role("table").wait_for()
     for place in (".cw-tagline", ".cw-keys", ".cw-footer p", ".cw-many td.cw-number", ".cw-chip", "#cw-check"):
         assert page.locator(place).first.evaluate(CONTRAST) >= 4.5, place
-
-
-CONTRAST = """element => {
-  const parse = c => c.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-    .map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
-  let ground = element, colour = parse(getComputedStyle(ground).backgroundColor);
-  while (colour.length === 4 && colour[3] === 0 && ground.parentElement) {
-    ground = ground.parentElement;
-    colour = parse(getComputedStyle(ground).backgroundColor);
-  }
-  const [a, b] = [light(parse(getComputedStyle(element).color)), light(colour)].sort((x, y) => y - x);
-  return (a + .05) / (b + .05);
-}"""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import difflib
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from chatward.carbon.speech import silence
 from chatward.errors import MissingExtraError, UsageError
 
 WORLD: Final = "world average"
+
+_SHORT_S: Final = 1.0
 
 How = Literal["measured", "estimated", "unavailable", "none"]
 
@@ -20,12 +25,14 @@ How = Literal["measured", "estimated", "unavailable", "none"]
 class Component:
     """Energy of the CPU, the GPUs or the memory. energy_wh: None where it is unavailable or there is none.
 
-    why: what was read, or why nothing could be, for people.
+    why: what was read, or why nothing could be, for people. missing: what energy_wh doesn't cover, though it has a
+    value, such as the second of two GPUs; empty where it covers all.
     """
 
     energy_wh: float | None
     how: How
     why: str
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class EmissionReport:
     """What a run cost; filled in when the tracked work has ended.
 
     energy_wh: of the components that have one, after PUE. emissions_g_co2e: grams. Both None where nothing could be
-    tracked; `problem` then says why. intensity_g_per_kwh: grid intensity that was used. country: ISO 3166 alpha-3 code, None for
+    tracked; `problem` then says why. Where they have values, `problem` says what went wrong beside. intensity_g_per_kwh: grid intensity that was used. country: ISO 3166 alpha-3 code, None for
     the world average. pue: power usage effectiveness of the building, which energy was multiplied by. runs: how many
     starts of the program are summed up. scope: CodeCarbon's ``machine`` (all that ran there at the time).
     """
@@ -72,15 +79,22 @@ class EmissionReport:
     @property
     def warnings(self) -> list[str]:
         """What somebody who reads the figures has to know: what is missing from them."""
-        said = [f"emissions couldn't be tracked: {self.problem}"] if self.problem else []
-        named = (("CPU", self.cpu), ("GPU", self.gpu), ("memory", self.ram))
-        if self.energy_wh is not None:
-            said += [
-                f"the {name}'s energy is missing from the sum: {part.why}"
-                for name, part in named
-                if part.how == "unavailable"
-            ]
+        if self.energy_wh is None:
+            return [f"energy and emissions are unknown: {self.problem}"]
+        said = [self.problem] if self.problem else []
+        for name, part in self.parts.items():
+            if part.how == "unavailable":
+                said.append(f"the {name}'s energy is missing from the sum: {part.why}")
+            elif part.missing:
+                said.append(f"some of the {name}'s energy is missing from the sum: {part.missing}")
+        if self.duration_s < _SHORT_S:
+            said.append(f"{self.duration_s:.2g} s are too short for figures to rely on")
         return said
+
+    @property
+    def parts(self) -> dict[str, Component]:
+        """The components by the names people know them by."""
+        return {"CPU": self.cpu, "GPU": self.gpu, "memory": self.ram}
 
 
 def report_from(raw: Mapping[str, Any]) -> EmissionReport:
@@ -98,25 +112,32 @@ def check_country(code: str | None) -> str | None:
     if code is None:
         return None
     try:
-        from codecarbon.input import DataSource
-    except ModuleNotFoundError:
+        with silence():
+            from codecarbon.input import DataSource
+    except ImportError:
         raise MissingExtraError("lab", "--country") from None
     mix: dict[str, dict[str, Any]] = DataSource().get_global_energy_mix_data()  # type: ignore[no-untyped-call]
     known = {k: str(v.get("country_name", "")) for k, v in mix.items()}
     wanted = code.strip().upper()
     if wanted in known:
         return wanted
-    named = {v.casefold(): k for k, v in known.items()}
-    near = difflib.get_close_matches(code.casefold(), [*named, *(k.casefold() for k in known)], 1)
-    near_code = named.get(near[0], near[0].upper()) if near else ""
-    hint = (
-        f"did you mean {near_code} ({known[near_code]})?"
-        if near_code in known
-        else "PER and USA are such codes"
-    )
+    meant = _meant(code.strip(), known)
+    hint = f"did you mean {meant} ({known[meant]})?" if meant else "PER and USA are such codes"
     raise UsageError(
         f"--country is {code!r}, which is no three-letter country code (ISO 3166) with data: {hint}"
     )
+
+
+def _meant(given: str, known: dict[str, str]) -> str:
+    """Return the code of the country that *given* names, in two letters or in a word; empty where there is none."""
+    import pycountry
+
+    with suppress(LookupError):
+        code: str = pycountry.countries.lookup(given).alpha_3
+        return code if code in known else ""
+    named = {name.casefold(): code for code, name in known.items()}
+    near = difflib.get_close_matches(given.casefold(), named, 1)
+    return named[near[0]] if near else ""
 
 
 def recorded(path: Path, name: str | None = None) -> list[dict[str, str]]:
@@ -135,12 +156,16 @@ def grams(kilograms: float) -> float:
 
 
 def per_thousand(report: EmissionReport, messages: int) -> dict[str, float | None]:
-    """Return ``energy_wh`` and ``emissions_g_co2e`` per 1,000 messages of a run that worked on *messages*."""
-    scale = 1000 / messages
-    return {
-        "energy_wh": None if report.energy_wh is None else report.energy_wh * scale,
-        "emissions_g_co2e": None if report.emissions_g_co2e is None else report.emissions_g_co2e * scale,
-    }
+    """Return ``energy_wh`` and ``emissions_g_co2e`` per 1,000 messages of a run that worked on *messages*; None if unknown."""
+    figures = {"energy_wh": report.energy_wh, "emissions_g_co2e": report.emissions_g_co2e}
+    return {k: None if v is None or not messages else v * 1000 / messages for k, v in figures.items()}
+
+
+def figure(value: float) -> str:
+    """Return *value* with three digits that count, and never in powers of ten: ``0.0000123``, ``1.20``, ``4,312``."""
+    if not value or not math.isfinite(value):
+        return f"{value:g}"
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
 def untracked(problem: str, country: str | None, pue: float) -> EmissionReport:

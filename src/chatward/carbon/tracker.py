@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from chatward.carbon.report import WORLD, Component, EmissionReport, How, grams, recorded, untracked
+from chatward.carbon.gpus import GpuWatch, gpu_in_sight
+from chatward.carbon.report import WORLD, Component, EmissionReport, grams, recorded, untracked
+from chatward.carbon.speech import Listener
 
 EMISSIONS_FILE: Final = "emissions.csv"
+FORCED: Final = "a grid intensity given to CodeCarbon"
 _MEASURE_EVERY_S: Final = 5.0
 _SAVE_EVERY_S: Final = 30.0
 _COUNTED_CPU: Final = ("intel_rapl", "windows_emi", "intel_power_gadget")
-_NO_CODECARBON: Final = "codecarbon isn't installed"
+_CHIPS: Final = ("AppleSiliconChip", "Raspberry")
+_UNTOLD: Final = "this CodeCarbon doesn't tell how it got it"
 _SUMMED: Final = ("duration", "emissions", "energy_consumed", "cpu_energy", "gpu_energy", "ram_energy")
 
 
@@ -36,81 +38,98 @@ def track(
     country: str | None = None,
     pue: float = 1.0,
     earlier: bool = False,
+    save_every_s: float = _SAVE_EVERY_S,
 ) -> Iterator[Tracking]:
     """Track the energy of what runs inside the ``with`` block.
 
     folder: where ``emissions.csv`` is written (a row a run, added to what stands there); must exist. name: the row's project_name.
     country: ISO 3166 alpha-3, checked before by `check_country`; None takes the world's average intensity.
     earlier: whether the report sums up all rows of that *name* in the file, as a run that was resumed needs.
+    save_every_s: seconds between two writes of the row, and so what a kill may leave out of it.
 
     Raises nothing of its own: a tracker that can't start or that fails leaves its reason in `EmissionReport.problem`.
     """
     tracking = Tracking()
-    run = _Run(folder, name, country, pue)
-    run.start()
+    run = _Run(folder, name, country, pue, earlier, save_every_s)
     try:
+        run.start()
         yield tracking
     finally:
-        try:
-            tracking.report = run.finish(earlier)
-        except Exception as error:  # whatever a tracker does, the work it is put around must live
-            tracking.report = untracked(f"{type(error).__name__}: {error}", country, pue)
+        tracking.report = run.finish()
 
 
 class _Run:
-    """One CodeCarbon tracker, and all that can go wrong with it."""
+    """One CodeCarbon tracker. It swallows what goes wrong inside it, so its state and its log are looked at."""
 
-    def __init__(self, folder: Path, name: str, country: str | None, pue: float) -> None:
+    def __init__(
+        self, folder: Path, name: str, country: str | None, pue: float, earlier: bool, save_every_s: float
+    ) -> None:
         self._folder, self._name, self._country, self._pue = folder, name, country, pue
+        self._sum_up, self._save_every_s = earlier, save_every_s
+        self._earlier: list[dict[str, float]] = []
         self._tracker: Any = None
+        self._rows: Any = None
+        self._watch: GpuWatch | None = None
         self._problem = ""
-        self._said = _Listener()
-        self._gpu_trouble: list[str] = []
-        self._gpus = 0
-        self._stop = threading.Event()
-        self._saver: threading.Thread | None = None
+        self._notes: list[str] = []
+        self._no_gpu_because = ""
+        self._failures: list[str] = []
+        self._said = Listener()
+        self._ended = False
+        # CodeCarbon reads in a thread of its own, and would read the same seconds again when it is stopped meanwhile.
+        self._reading = threading.RLock()
 
     def start(self) -> None:
+        self._said.listen()
         try:
             import codecarbon
-        except ModuleNotFoundError:
-            self._problem = _NO_CODECARBON
+        except ModuleNotFoundError as error:
+            missing = "codecarbon isn't installed"
+            self._problem = missing if error.name == "codecarbon" else f"codecarbon can't be imported ({error})"
             return
         except Exception as error:
-            self._problem = f"codecarbon can't be imported ({error})"
+            self._problem = f"codecarbon can't be imported ({type(error).__name__}: {error})"
             return
-        logging.getLogger("codecarbon").addFilter(self._said)
+        self._said.remember_log()
         try:
+            self._read_earlier()
             self._tracker = self._begin(codecarbon)
             if self._tracker is None:  # a GPU that can't even be asked its name takes all the rest with it
-                trouble = self._said.last()
+                trouble = self._said.last
                 with _without_gpu():
                     self._tracker = self._begin(codecarbon)
-                if self._tracker is not None:
-                    self._gpu_trouble.append(trouble or "it can't be asked")
+                self._no_gpu_because = trouble or "it can't be asked"
             if self._tracker is None:
-                self._problem = self._said.last() or "CodeCarbon didn't start, and gave no reason"
-            else:
-                self._look_at_gpus()
-                self._saver = threading.Thread(target=self._save_now_and_then, daemon=True)
-                self._saver.start()
+                self._problem = self._said.last or "CodeCarbon didn't start, and gave no reason"
         except Exception as error:
             self._tracker = None
             self._problem = f"{type(error).__name__}: {error}"
 
-    def _begin(self, codecarbon: Any) -> Any:
-        """Return a tracker that runs, or None. CodeCarbon swallows what goes wrong, so its state is looked at."""
-        from codecarbon.output_methods.base_output import OutputMethod
+    def _read_earlier(self) -> None:
+        if not self._sum_up:
+            return
+        try:
+            for row in recorded(self._folder / EMISSIONS_FILE, self._name):
+                self._earlier.append({key: float(row[key]) for key in _SUMMED})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._notes.append(
+                f"the earlier runs in {EMISSIONS_FILE} can't be read ({error!r}): not all are summed"
+            )
 
+    def _begin(self, codecarbon: Any) -> Any:
+        """Return a tracker that runs, or None."""
+        from chatward.carbon.rows import Rows
+
+        self._said.forget()
+        self._rows = Rows(self._folder / EMISSIONS_FILE)
+        every_s = min(_MEASURE_EVERY_S, self._save_every_s)
         tracker = codecarbon.OfflineEmissionsTracker(
             project_name=self._name,
             output_dir=str(self._folder),
-            output_file=EMISSIONS_FILE,
-            output_methods=[OutputMethod.CSV],
-            output_handlers=[],
-            on_csv_write="update",
-            measure_power_secs=_MEASURE_EVERY_S,
-            api_call_interval=-1,
+            output_methods=[],
+            output_handlers=[self._rows],
+            measure_power_secs=every_s,
+            api_call_interval=max(1, round(self._save_every_s / every_s)),  # in measurements; saves the row
             tracking_mode="machine",
             allow_multiple_runs=True,
             country_iso_code=self._country,
@@ -123,67 +142,85 @@ class _Run:
             electricitymaps_api_token="",
             log_level="warning",
         )
-        if not hasattr(tracker, "_start_time"):
+        if self._said.gave_up:
             return None
+        for scheduler in _schedulers(tracker):
+            scheduler.function = self._careful(tracker, scheduler, scheduler.function)
         tracker.start()
-        return tracker if tracker._start_time is not None else None
+        if self._said.gave_up or getattr(tracker, "_start_time", None) is None:
+            _stop_schedulers(tracker)
+            return None
+        for hardware in _hardware(tracker, "GPU"):
+            with suppress(AttributeError):  # another CodeCarbon; `_gpu` then says that it can't tell
+                self._watch = GpuWatch(hardware)
+        return tracker
 
-    def _look_at_gpus(self) -> None:
-        for hardware in self._tracker._hardware:
-            if type(hardware).__name__ != "GPU":
-                continue
-            self._gpus = len(hardware.devices.devices)
-            if not self._gpus:
-                self._gpu_trouble.append("the driver's library (NVML) can't be used")
-            for device in hardware.devices.devices:
-                self._said.forget()
-                counts = device._get_energy_kwh() is not None
-                device._warned_power_failure = False
-                if not counts and not device._read_power_watts():
-                    reason = getattr(device, "_counter_error", None) or self._said.last() or "it reads nothing"
-                    self._gpu_trouble.append(f"GPU {device.gpu_index} ({device._gpu_name}): {reason}")
+    def _careful(self, tracker: Any, scheduler: Any, function: Callable[[], None]) -> Callable[[], None]:
+        """Return *function*, which CodeCarbon calls now and then in a thread, so that it never fails nor overlaps."""
 
-    def _save_now_and_then(self) -> None:
-        """Keep the file's row up to date, so that a run killed without warning leaves its cost behind."""
-        while not self._stop.wait(_SAVE_EVERY_S):
-            try:
-                self._tracker.flush()
-            except Exception:  # the next one, or the end, may do better
-                continue
+        def read() -> None:
+            with self._reading:
+                if self._ended:
+                    scheduler.stop()
+                    return
+                try:
+                    function()
+                except Exception as error:
+                    self._failures.append(f"{type(error).__name__}: {error}")
+                    if scheduler is getattr(tracker, "_scheduler", None):
+                        # Or the components read before the one that failed would be counted again.
+                        tracker._last_measured_time = time.perf_counter()
 
-    def finish(self, earlier: bool) -> EmissionReport:
-        self._stop.set()
-        if self._saver:
-            self._saver.join()
+        return read
+
+    def finish(self) -> EmissionReport:
+        """Stop the tracker and return what it found. Raises no Exception."""
         try:
-            if self._tracker is None:
-                return untracked(self._problem, self._country, self._pue)
-            self._said.forget()
-            self._tracker.stop()
-            data = getattr(self._tracker, "final_emissions_data", None)
-            if data is None:
-                return untracked(self._said.last() or "CodeCarbon didn't finish", self._country, self._pue)
-            return self._report(data, earlier)
+            with self._reading:
+                if self._tracker is None:
+                    return self._nothing(self._problem)
+                for scheduler in _schedulers(self._tracker):
+                    scheduler.function()  # `stop` leaves out the last 0.05 s, which are all of a short run
+                self._ended = True
+                self._said.forget()
+                self._tracker.stop()
+                data = getattr(self._tracker, "final_emissions_data", None)
+                if data is None:
+                    return self._nothing(self._said.last or "CodeCarbon didn't finish, and gave no reason")
+                if self._failures:
+                    times, last = len(self._failures), self._failures[-1]
+                    self._notes.append(
+                        f"{times} of CodeCarbon's readings failed, their energy is missing ({last})"
+                    )
+                return self._report(data)
+        except Exception as error:  # whatever a tracker does, the work it is put around must live
+            return self._nothing(f"{type(error).__name__}: {error}")
         finally:
-            logging.getLogger("codecarbon").removeFilter(self._said)
+            self._ended = True
+            if self._tracker is not None:
+                _stop_schedulers(self._tracker)
+            self._said.leave()
 
-    def _report(self, data: Any, earlier: bool) -> EmissionReport:
-        path = self._folder / EMISSIONS_FILE
-        rows = recorded(path, self._name) if earlier else []
-        sums = {key: float(getattr(data, key)) for key in _SUMMED}
-        if rows:
-            sums = {key: sum(float(row[key] or 0) for row in rows) for key in _SUMMED}
+    def _nothing(self, problem: str) -> EmissionReport:
+        return untracked(problem, self._country, self._pue)
+
+    def _report(self, data: Any) -> EmissionReport:
+        runs = [*self._earlier, {key: float(getattr(data, key)) for key in _SUMMED}]
+        sums = {key: sum(run[key] for run in runs) for key in _SUMMED}
         energy_kwh, emissions_kg = sums["energy_consumed"], sums["emissions"]
+        if self._rows.problem:
+            self._notes.append(self._rows.problem)
+        forced = getattr(self._tracker, "force_carbon_intensity_g_co2e_kwh", None) is not None
         return EmissionReport(
             duration_s=round(sums["duration"], 3),
             energy_wh=1000 * energy_kwh,
             emissions_g_co2e=grams(emissions_kg),
             cpu=self._cpu(sums["cpu_energy"]),
             gpu=self._gpu(sums["gpu_energy"]),
-            ram=_part(sums["ram_energy"], "estimated", "from the memory's size and number of modules"),
+            ram=self._ram(sums["ram_energy"]),
             intensity_g_per_kwh=grams(emissions_kg) / energy_kwh if energy_kwh else None,
             country=self._country,
-            country_name=data.country_name or WORLD,
+            country_name=FORCED if forced else data.country_name or WORLD,
             pue=float(data.pue),
             cpu_model=str(data.cpu_model or ""),
             cores=int(data.cpu_count or 0),
@@ -191,84 +228,105 @@ class _Run:
             ram_gb=round(float(data.ram_total_size or 0), 1),
             system=str(data.os or "").split("-")[0],
             codecarbon=str(data.codecarbon_version or ""),
-            runs=max(1, len(rows)),
-            problem="" if path.exists() else f"{EMISSIONS_FILE} couldn't be written",
+            runs=len(runs),
+            problem="; ".join(self._notes),
         )
 
     def _cpu(self, kwh: float) -> Component:
-        for hardware in self._tracker._hardware:
-            kind, mode = type(hardware).__name__, getattr(hardware, "_mode", "")
-            if kind in ("AppleSiliconChip", "Raspberry") and hardware.chip_part == "CPU":
-                return _part(kwh, "measured", "the chip's own power meter")
-            if kind == "CPU" and mode in _COUNTED_CPU:
-                return _part(kwh, "measured", f"the processor's energy counter ({mode})")
-            if kind == "CPU":
-                watts = getattr(hardware, "_tdp", None)
-                return _part(kwh, "estimated", f"load times a rated power of {watts} W; no energy counter here")
-        return Component(None, "unavailable", "CodeCarbon found no way to tell")
+        for hardware in _hardware(self._tracker, *_CHIPS):
+            if getattr(hardware, "chip_part", "") == "CPU":
+                return _counted(kwh, "the chip's own power meter")
+        for hardware in _hardware(self._tracker, "CPU"):
+            mode, watts = getattr(hardware, "_mode", None), getattr(hardware, "_tdp", None)
+            if mode in _COUNTED_CPU:
+                return _counted(kwh, f"the processor's energy counter ({mode})")
+            if mode is not None and watts is not None:
+                return Component(
+                    1000 * kwh,
+                    "estimated",
+                    f"from its load and {watts:g} W at full load; its energy counter can't be read",
+                )
+        return _untold(kwh)
+
+    def _ram(self, kwh: float) -> Component:
+        for hardware in _hardware(self._tracker, *_CHIPS):
+            if getattr(hardware, "chip_part", "") == "RAM":
+                return _counted(kwh, "the chip's own power meter")
+        if _hardware(self._tracker, "RAM"):
+            return Component(1000 * kwh, "estimated", "from its size")
+        return _untold(kwh)
 
     def _gpu(self, kwh: float) -> Component:
-        kinds = [type(hardware).__name__ for hardware in self._tracker._hardware]
-        chip = any(getattr(h, "chip_part", "") == "GPU" for h in self._tracker._hardware)
-        if "GPU" not in kinds and not chip and not self._gpu_trouble:
-            seen = _gpu_in_sight()
-            if seen:
-                return Component(None, "unavailable", f"{seen}, but its energy can't be read without NVML")
-            return Component(None, "none", "no GPU found")
-        if kwh > 0:
-            missing = "; ".join(self._gpu_trouble)
-            note = f", without {missing}" if missing else ""
-            return _part(kwh, "measured", f"the driver's energy counter or power readings{note}")
-        return Component(
-            None, "unavailable", "; ".join(self._gpu_trouble) or "its driver reads 0 Wh throughout"
-        )
+        part = self._gpu_now(kwh)
+        before = [run["gpu_energy"] > 0 for run in self._earlier]
+        blank = before.count(False)
+        if part.how in ("none", "unavailable") and kwh > 0:
+            return Component(1000 * kwh, "measured", "in earlier runs", f"the last run: {part.why}")
+        if part.how == "measured" and blank:
+            missing = "; ".join(
+                filter(None, (part.missing, f"{blank} of {len(before)} earlier runs gave none"))
+            )
+            return Component(part.energy_wh, part.how, part.why, missing)
+        return part
+
+    def _gpu_now(self, kwh: float) -> Component:
+        if self._no_gpu_because:
+            return Component(None, "unavailable", self._no_gpu_because)
+        for hardware in _hardware(self._tracker, *_CHIPS):
+            if getattr(hardware, "chip_part", "") == "GPU":
+                return _counted(kwh, "the chip's own power meter")
+        part = self._watch.component(kwh) if self._watch else Component(None, "none", "no GPU found")
+        if self._watch is None and _hardware(self._tracker, "GPU"):
+            return _untold(kwh)
+        if part.why == "no GPU found" and (seen := gpu_in_sight()):
+            why = (
+                f"{seen} is there, but no library that reads its energy works (NVML for Nvidia, amdsmi for AMD)"
+            )
+            return Component(None, "unavailable", why)
+        return part
 
 
-def _part(kwh: float, how: How, why: str) -> Component:
-    return Component(1000 * kwh, how, why)
+def _schedulers(tracker: Any) -> list[Any]:
+    named = (getattr(tracker, name, None) for name in ("_scheduler", "_scheduler_monitor_power"))
+    return [scheduler for scheduler in named if scheduler is not None]
 
 
-def _gpu_in_sight() -> str:
-    """Say what shows that there is a GPU, without any library of its own; empty where nothing does."""
-    torch = sys.modules.get("torch")
-    try:
-        if torch is not None and torch.cuda.is_available():
-            return str(torch.cuda.get_device_name(0))
-    except Exception:  # a broken driver is no GPU that work could have run on
-        return ""
-    if Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi"):
-        return "a GPU is there"
-    return ""
+def _stop_schedulers(tracker: Any) -> None:
+    for scheduler in _schedulers(tracker):
+        with suppress(Exception):  # nothing more can be done for them; they are daemons
+            scheduler.stop()
+
+
+def _hardware(tracker: Any, *kinds: str) -> list[Any]:
+    """Return what CodeCarbon reads, of the named classes; none where another CodeCarbon keeps it elsewhere."""
+    return [part for part in getattr(tracker, "_hardware", ()) if type(part).__name__ in kinds]
+
+
+def _counted(kwh: float, why: str) -> Component:
+    """A counter or meter that gives nothing was not read; there is no component that needs 0 Wh."""
+    return (
+        Component(1000 * kwh, "measured", why)
+        if kwh > 0
+        else Component(None, "unavailable", f"{why} gives 0 Wh")
+    )
+
+
+def _untold(kwh: float) -> Component:
+    """A component of a CodeCarbon that is built otherwise than those this was written for."""
+    return Component(1000 * kwh, "estimated", _UNTOLD) if kwh > 0 else Component(None, "unavailable", _UNTOLD)
 
 
 @contextmanager
 def _without_gpu() -> Iterator[None]:
     """Let CodeCarbon set itself up without looking for GPUs, for which it has no option."""
-    from codecarbon.core import resource_tracker
+    from codecarbon.core import hardware_cache, resource_tracker
 
     owner: Any = resource_tracker.ResourceTracker
     original = owner.set_GPU_tracking
     owner.set_GPU_tracking = lambda self: None
+    hardware_cache.clear_cache()
     try:
         yield
     finally:
         owner.set_GPU_tracking = original
-
-
-class _Listener(logging.Filter):
-    """Keeps what CodeCarbon says from the console, and the last of it for the report."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._last = ""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and record.exc_info[1] is not None:
-            self._last = f"{type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
-        return False
-
-    def last(self) -> str:
-        return self._last
-
-    def forget(self) -> None:
-        self._last = ""
+        hardware_cache.clear_cache()  # or the next tracker of this process would take it that there is no GPU

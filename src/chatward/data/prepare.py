@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from chatward.data.sources import Rows, Source, read_rows
 from chatward.text import letters
@@ -15,8 +16,9 @@ from chatward.text import letters
 class Corpus:
     """Rows of one or more sets of the three levels, one after the other.
 
-    sets: which set each row is of, by name. groups: told apart by set. facts: what the run record
-    says of each set (rows, skipped rows, SHA-256 of the file).
+    sets: which set each row is of, by name; lines: the line of its file it starts on; originals: the texts as they stand
+    there. groups: told apart by set. facts: what the run record says of each set (rows, skipped rows, SHA-256 of the
+    file); corrections: what it says of corrected labels, None where none were.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -25,6 +27,9 @@ class Corpus:
     groups: list[str] = field(default_factory=list)
     sets: list[str] = field(default_factory=list)
     facts: dict[str, dict[str, int | str]] = field(default_factory=dict)
+    lines: list[int] = field(default_factory=list)
+    originals: list[str] = field(default_factory=list)
+    corrections: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,20 @@ def gather(folder: Path, sources: list[Source]) -> Corpus:
     """Read *sources* and put their rows together. Raises as `read_rows` does."""
     corpus = Corpus()
     for source in sources:
-        rows = read_rows(folder, source)
-        corpus.texts.extend(rows.texts)
-        corpus.labels.extend(rows.labels)
-        corpus.keys.extend(rows.keys)
-        corpus.groups.extend(f"{source.name}:{group}" for group in rows.groups)
-        corpus.sets.extend([source.name] * len(rows))
-        corpus.facts[source.name] = _facts(rows)
+        add(corpus, read_rows(folder, source))
     return corpus
+
+
+def add(corpus: Corpus, rows: Rows) -> None:
+    """Put the rows of one more set at the end of *corpus*."""
+    corpus.texts.extend(rows.texts)
+    corpus.labels.extend(rows.labels)
+    corpus.keys.extend(rows.keys)
+    corpus.groups.extend(f"{rows.name}:{group}" for group in rows.groups)
+    corpus.sets.extend([rows.name] * len(rows))
+    corpus.facts[rows.name] = _facts(rows)
+    corpus.lines.extend(rows.lines)
+    corpus.originals.extend(rows.originals)
 
 
 def distinct(folder: Path, source: Source, without: Collection[str]) -> Distinct:

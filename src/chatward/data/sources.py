@@ -83,14 +83,20 @@ def data_folder(data: str) -> Path:
     return folder
 
 
-def read_rows(folder: Path, source: Source) -> Rows:
+def read_rows(folder: Path, source: Source, *, of_recipe: bool = True) -> Rows:
     """Read one labelled set.
 
+    of_recipe: whether a recipe describes the set, and may be what an error tells to correct.
     Raises DataNotFoundError, NotUtf8Error, EmptyDataError, MissingColumnError, or BadRowError
     (a label the recipe doesn't list, a row of the wrong width), each naming file and line.
     """
     path = folder / source.file
-    text, digest = _read_text(path, source.name)
+    cure = (
+        "give another --data folder, or take the set out of the recipe"
+        if of_recipe
+        else "give a CSV file with a column of messages and one of labels"
+    )
+    text, digest = read_text(path, cure, f", which the recipe names for {source.name!r}" if of_recipe else "")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     csv.field_size_limit(_FIELD_LIMIT)
     header = _header(reader, path)
@@ -113,7 +119,8 @@ def read_rows(folder: Path, source: Source) -> Rows:
             if label not in source.classes:
                 raise BadRowError(
                     f"{str(path)!r} line {reader.line_num}: label {label!r} isn't one of "
-                    f"{', '.join(map(repr, source.classes))}: correct the row, or the recipe's `classes`"
+                    f"{', '.join(map(repr, source.classes))}: correct the row"
+                    + (", or the recipe's `classes`" if of_recipe else "")
                 )
             raw = raw.replace(source.separator, " ") if source.separator else raw
             message = normalise(raw)
@@ -130,18 +137,29 @@ def read_rows(folder: Path, source: Source) -> Rows:
     except csv.Error as error:
         raise BadRowError(f"{str(path)!r} line {reader.line_num}: {error}: correct the row") from None
     if not rows.texts:
-        raise EmptyDataError(f"{str(path)!r} has a header but no row with text: nothing to train on")
+        raise EmptyDataError(f"{str(path)!r} has a header but no row with text: add labelled rows")
     return replace(rows, skipped=skipped)
 
 
-def _read_text(path: Path, name: str) -> tuple[str, str]:
+def read_header(path: Path) -> list[str]:
+    """Return the column names of the CSV file at *path*; raises as `read_rows` does for such a file."""
+    text, _ = read_text(path, "give a CSV file with a column of messages and one of labels")
+    try:
+        return _header(csv.reader(io.StringIO(text, newline=""), strict=True), path)
+    except csv.Error as error:
+        raise BadRowError(f"{str(path)!r} line 1: {error}: correct the header") from None
+
+
+def read_text(path: Path, cure: str, why: str = "") -> tuple[str, str]:
+    """Return the content of the file *path* and its SHA-256.
+
+    cure, why: what to do where it isn't there, and why it was looked for. Raises DataNotFoundError, NotUtf8Error or
+    EmptyDataError.
+    """
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise DataNotFoundError(
-            f"no file at {str(path)!r}, which the recipe names for {name!r}: "
-            "give another --data folder, or take the set out of the recipe"
-        ) from None
+        raise DataNotFoundError(f"no file at {str(path)!r}{why}: {cure}") from None
     except OSError as error:
         raise DataError(f"{str(path)!r} can't be read: {error.strerror}") from None
     if not raw.strip():

@@ -50,6 +50,11 @@ class Detector:
         backend = OnnxBackend(folder, manifest, usable_cores() if threads is None else threads)
         return cls(backend, manifest)
 
+    @property
+    def threads(self) -> int:
+        """How many batches may run side by side."""
+        return self._backend.threads
+
     def predict(self, messages: Iterable[str]) -> list[Prediction]:
         """Classify *messages*; one prediction each, in order.
 

@@ -63,7 +63,8 @@ def assess(
 def warnings_of(truth: NDArray[Any]) -> list[str]:
     """Return what the rows themselves leave undefined or coarse."""
     said = [
-        f"no row is labelled {label!r}: its precision, recall and F1 count as 0, also in macro F1"
+        f"no row is labelled {label!r}: its precision, recall and F1 are given as 0, and macro F1 leaves it out unless "
+        "some row was called so"
         for i, label in enumerate(LABELS)
         if not (truth == i).any()
     ]

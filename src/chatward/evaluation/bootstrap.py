@@ -95,11 +95,12 @@ class _Rows:
         right = cells.diagonal(axis1=1, axis2=2)
         precision = _ratio(right, cells.sum(axis=1))
         recall = _ratio(right, cells.sum(axis=2))
-        f1 = _ratio(2 * right, cells.sum(axis=1) + cells.sum(axis=2))
+        there = cells.sum(axis=1) + cells.sum(axis=2)
+        f1 = _ratio(2 * right, there)
         hits, wrong, missed = (weights @ self.alarms).T
         found: dict[str, NDArray[np.float64]] = {
             "accuracy": right.sum(axis=1) / total,
-            "macro_f1": f1.mean(axis=1),
+            "macro_f1": f1.sum(axis=1) / (there > 0).sum(axis=1),
             "flag_f1": _ratio(2 * hits, 2 * hits + wrong + missed),
             "log_loss": weights @ self.losses / total,
             "ece": np.abs(weights @ self.gaps).sum(axis=1) / total,

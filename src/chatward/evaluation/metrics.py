@@ -43,8 +43,11 @@ def expected_calibration_error(probabilities: NDArray[Any], truth: NDArray[Any],
 
 
 def macro_f1(probabilities: NDArray[Any], truth: NDArray[Any]) -> float:
-    """Return the unweighted mean of the three classes' F1, from 0 to 1; a class without rows counts 0."""
-    return float(f1_score(truth, probabilities.argmax(axis=1), labels=_IDS, average="macro", zero_division=0))
+    """Return the unweighted mean of the classes' F1, from 0 to 1.
+
+    A class that no row has and no row was called is left out, as scikit-learn does.
+    """
+    return float(f1_score(truth, probabilities.argmax(axis=1), average="macro", zero_division=0))
 
 
 def flag_f1(probabilities: NDArray[Any], truth: NDArray[Any]) -> float:
@@ -141,7 +144,7 @@ def calibration(probabilities: NDArray[Any], truth: NDArray[Any], bins: int = EC
 
 def confidence_bin(confidence: NDArray[Any], bins: int = ECE_BINS) -> NDArray[Any]:
     """Return the bin, from 0, of each confidence: bin k holds what is above k / bins and at most (k + 1) / bins."""
-    return np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return np.asarray(np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1))
 
 
 def curves(probabilities: NDArray[Any], truth: NDArray[Any], points: int = 400) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from chatward.carbon import report_from
+from chatward.carbon import figure, report_from
 from chatward.schema import LABELS
 from chatward.training.config import Recipe
 
@@ -29,6 +29,8 @@ def write_card(path: Path, recipe: Recipe, record: dict[str, Any]) -> None:
 def _origin(record: dict[str, Any]) -> str:
     named, given = record["backbone"]["recipe"], record["backbone"]["given"]
     backbone = f"`{given}`" if given == named else f"the folder `{given}` (the recipe names `{named}`)"
+    toy, device = record["backbone"]["toy"], record["machine"]["device"]
+    where = f"{record['machine']['cores']} CPU cores" + (f" and {device}" if device != "cpu" else "")
     adapted = record["adapt"].get("sets", {})
     distil = record["recipe"]["distil"]
     also = dict.fromkeys(distil["sets"] if distil else [], ", distilling")
@@ -36,7 +38,8 @@ def _origin(record: dict[str, Any]) -> str:
     lines = [
         "## How it was made\n",
         f"`chatward train` {record['chatward']} on {record['created'][:10]}, from {backbone}, on "
-        f"{record['machine']['cores']} CPU cores. Recipe, versions, hashes and every epoch are in `run.json`.\n",
+        f"{where}. Recipe, versions, hashes and every epoch are in `run.json`.\n",
+        *([f"**`{given}` is {toy}.**\n"] if toy else []),
         "| set | rows | used for |",
         "|---|---|---|",
         *(
@@ -107,20 +110,28 @@ def _cost(record: dict[str, Any]) -> str:
         lines.append(f"Not known: {training.problem}.")
         return "\n".join(lines) + "\n"
     runs = f", in {training.runs} runs" if training.runs > 1 else ""
+    grid = (
+        f"{training.intensity_g_per_kwh:.0f} g CO2e a kWh"
+        if training.intensity_g_per_kwh is not None
+        else "unknown"
+    )
     lines += [
         f"By CodeCarbon {training.codecarbon}, for the whole machine, electricity of {training.country_name} "
-        f"({training.intensity_g_per_kwh or 0:.0f} g CO2e a kWh), PUE {training.pue:g}.\n",
+        f"({grid}), PUE {training.pue:g}.\n",
         "| | energy | emissions |",
         "|---|---|---|",
-        f"| training, {training.duration_s / 60:.1f} min{runs} | {training.energy_wh:.3g} Wh "
-        f"| {training.emissions_g_co2e:.3g} g CO2e |",
+        f"| training, {training.duration_s / 60:.1f} min{runs} | {figure(training.energy_wh)} Wh "
+        f"| {figure(training.emissions_g_co2e)} g CO2e |",
     ]
     cost = answering["per_1000_messages"]
     if cost["energy_wh"] is not None:
         lines.append(
-            f"| answering 1,000 messages, one thread | {cost['energy_wh']:.2g} Wh | {cost['emissions_g_co2e']:.2g} g CO2e |"
+            f"| answering 1,000 messages, one thread | {figure(cost['energy_wh'])} Wh "
+            f"| {figure(cost['emissions_g_co2e'])} g CO2e |"
         )
-    parts = (("CPU", training.cpu), ("GPU", training.gpu), ("memory", training.ram))
     lines.append("")
-    lines += [f"- {name}: {part.how}{f' ({part.why})' if part.why else ''}" for name, part in parts]
+    lines += [
+        f"- {name}: {part.how}{f' ({part.why})' if part.why else ''}" for name, part in training.parts.items()
+    ]
+    lines += [f"\n**Note:** {warning}." for warning in training.warnings]
     return "\n".join(lines) + "\n"

@@ -26,7 +26,7 @@ def save(path: Path, fingerprint: str, tensors: dict[str, torch.Tensor], notes: 
     """Write tensors and JSON-able *notes* to *path*, replacing it in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    own = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+    own = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     try:
         save_file(own, partial, metadata={"fingerprint": fingerprint, "notes": json.dumps(notes)})
         partial.replace(path)

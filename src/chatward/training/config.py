@@ -135,6 +135,17 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class WordCountRecipe:
+    """A recipe of the word-count baseline, told from others by ``kind = "word counts"``. sets: rows of the three levels."""
+
+    format: int
+    name: str
+    kind: str
+    sets: list[Source]
+    seed: int = _range(0, 2**31, 0)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole recipe; `read_recipe` makes one from TOML.
 
@@ -161,6 +172,14 @@ def read_recipe(path: Path) -> Recipe:
 
     Raises RecipeError, which names the key, what stands there and what may stand there.
     """
+    table = read_toml(path)
+    recipe: Recipe = from_table(Recipe, table, str(path), "")
+    _check_sets(recipe, str(path))
+    return recipe
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file of this FORMAT, its keys unchecked; RecipeError where it is none."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -173,12 +192,14 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(
             f"{str(path)!r} has format = {table.get('format')!r}; this chatward reads format = {FORMAT}"
         )
-    recipe: Recipe = _build(Recipe, table, str(path), "")
-    _check_sets(recipe, str(path))
-    return recipe
+    return table
 
 
-def _build(cls: Any, table: Any, path: str, where: str) -> Any:
+def from_table(cls: Any, table: Any, path: str, where: str) -> Any:
+    """Build the dataclass *cls* from a TOML table; RecipeError names the key, what stands there and what may.
+
+    path: of the file, for errors; where: the keys above, each with a dot, empty at the top.
+    """
     if not isinstance(table, dict):
         raise RecipeError(f"{path}: {where.rstrip('.')} is {table!r}; it must be a table of keys and values")
     names = [f.name for f in fields(cls)]
@@ -216,7 +237,7 @@ def _typed(kind: Any, value: Any, path: str, where: str) -> Any:
             raise RecipeError(f"{path}: {where} is {value!r}; it must map labels to class ids 0, 1, 2, ...")
         return dict(value)
     if hasattr(kind, "__dataclass_fields__"):
-        return _build(kind, value, path, f"{where}.")
+        return from_table(kind, value, path, f"{where}.")
     if type(value) is not kind:
         raise RecipeError(f"{path}: {where} is {value!r}; it must be of type {kind.__name__}")
     return value

@@ -16,7 +16,7 @@ from chatward.errors import EmptyDataError
 from chatward.schema import LABELS
 from chatward.training import checkpoint
 from chatward.training.calibrate import softmax
-from chatward.training.encoder import copy_weights, logits_of
+from chatward.training.encoder import copy_weights, logits_of, weights_of
 from chatward.training.loop import Plan, Task, fit
 from chatward.training.members import train_members
 from chatward.training.session import Session, Stage, fingerprint
@@ -42,7 +42,8 @@ def distil(session: Session, adapted: Stage, rows: Collection[int], name: str = 
     if not tokens:
         raise EmptyDataError("the sets to distil on have no text that isn't also a fine-tuning text")
     teachers = train_members(session, adapted, rows, settings.teachers, f"{name}teacher")
-    soft = softmax(logits_of(teachers.model, tokens, session.pad_id), teachers.temperature)
+    teacher = teachers.model.to(session.device)
+    soft = softmax(logits_of(teacher, tokens, session.pad_id), teachers.temperature)
     weights = torch.tensor([w for part in chosen for w in part.weights])
     task = Task(tokens, torch.tensor(soft, dtype=torch.float32), weights, slice(0, len(LABELS)))
     model = session.backbone.classifier(len(LABELS), settings.optimiser.dropout, session.recipe.seed)
@@ -50,7 +51,15 @@ def distil(session: Session, adapted: Stage, rows: Collection[int], name: str = 
     state = session.work / f"distilling-{mark[:12]}.safetensors"
     stage = f"{name}distilling"
     plan = Plan(
-        settings.optimiser, settings.epochs, None, session.recipe.seed, stage, state, mark, session.save_every_s
+        settings.optimiser,
+        settings.epochs,
+        None,
+        session.recipe.seed,
+        stage,
+        state,
+        mark,
+        session.save_every_s,
+        session.device,
     )
     history = fit(model, [task], session.pad_id, plan, session.progress)
     record = {
@@ -60,7 +69,7 @@ def distil(session: Session, adapted: Stage, rows: Collection[int], name: str = 
         "mean_probabilities": [round(float(p), 4) for p in soft.mean(axis=0)],
         "epochs": history,
     }
-    learned = model.state_dict()
+    learned = weights_of(model)
     checkpoint.save(done, mark, learned, record)
     for file in (state, *teachers.files):
         file.unlink(missing_ok=True)

@@ -142,11 +142,16 @@ def copy_weights(source: dict[str, torch.Tensor], model: torch.nn.Module) -> Non
     model.load_state_dict(fitting, strict=False)
 
 
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return all that *model* has learned, by name, on the CPU wherever the model is."""
+    return {name: value.cpu() for name, value in model.state_dict().items()}
+
+
 @torch.no_grad()
 def shift_outputs(model: torch.nn.Module, shift: NDArray[Any]) -> None:
     """Add *shift*, one number an output, to the logits *model* gives, by the bias of its last layer."""
     last = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == len(shift)][-1]
-    last.bias.add_(torch.tensor(shift, dtype=last.bias.dtype))
+    last.bias.add_(torch.tensor(shift, dtype=last.bias.dtype, device=last.bias.device))
 
 
 def new_layer_names(model: Any) -> set[str]:
@@ -168,14 +173,14 @@ def pad(rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]
 
 @torch.no_grad()
 def logits_of(model: torch.nn.Module, rows: list[list[int]], pad_id: int, batch: int = 128) -> NDArray[Any]:
-    """Return the model's logits (float32, rows x outputs), in order; dropout off."""
-    was_training = model.training
+    """Return the model's logits (float32, rows x outputs), in order; dropout off. It is asked where it is."""
+    was_training, device = model.training, next(model.parameters()).device
     model.eval()
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     parts = []
     for start in range(0, len(order), batch):
         ids, mask = pad([rows[i] for i in order[start : start + batch]], pad_id)
-        parts.append(model(input_ids=ids, attention_mask=mask).logits)
+        parts.append(model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.cpu())
     model.train(was_training)
     out = torch.empty(len(rows), parts[0].shape[1])
     out[order] = torch.cat(parts)

@@ -15,6 +15,7 @@ from chatward.evaluation.metrics import figures
 from chatward.training import checkpoint
 from chatward.training.calibrate import odds_shift, softmax
 from chatward.training.distil import distil
+from chatward.training.encoder import weights_of
 from chatward.training.loop import Plan, Task, fit
 from chatward.training.members import train_members
 from chatward.training.session import Session, Stage, fingerprint
@@ -61,9 +62,19 @@ def adapt(session: Session) -> Stage:
     seed = session.recipe.seed
     model = session.backbone.classifier(width, settings.optimiser.dropout, seed)
     state = session.work / f"adapting-{mark[:12]}.safetensors"
-    plan = Plan(settings.optimiser, settings.epochs, None, seed, "adapting", state, mark, session.save_every_s)
+    plan = Plan(
+        settings.optimiser,
+        settings.epochs,
+        None,
+        seed,
+        "adapting",
+        state,
+        mark,
+        session.save_every_s,
+        session.device,
+    )
     history = fit(model, tasks, session.pad_id, plan, session.progress)
-    stage = Stage(model.state_dict(), {"sets": facts, "epochs": history}, mark)
+    stage = Stage(weights_of(model), {"sets": facts, "epochs": history}, mark)
     checkpoint.save(done, mark, stage.weights, stage.record)
     state.unlink(missing_ok=True)
     return stage

@@ -28,7 +28,7 @@ def measure_inference(
     parts = list(batches(rows[:: max(1, len(rows) // _ROWS)], pad_id))
     done = 0
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(dir=graph.parent) as folder,
         carbon.track(Path(folder), "chatward inference", country=country, pue=pue) as tracking,
     ):
         began = time.monotonic()

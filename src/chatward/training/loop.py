@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from chatward.errors import RecipeError
-from chatward.training import checkpoint
+from chatward.training import checkpoint, device
 from chatward.training.config import Optimiser
 from chatward.training.encoder import new_layer_names, pad
 
@@ -54,7 +54,7 @@ class Plan:
 
     patience None: never stop early. stage: what people read. state: where unfinished work is kept;
     None keeps nothing. fingerprint: of all that decides the result. save_every_s: seconds between two
-    writes of the state. consistency, tolerance: see `Finetune`.
+    writes of the state. consistency, tolerance: see `Finetune`. device: where to compute.
     """
 
     optimiser: Optimiser
@@ -65,6 +65,7 @@ class Plan:
     state: Path | None
     fingerprint: str
     save_every_s: float
+    device: torch.device
     consistency: float = 0.0
     tolerance: float = 0.0
 
@@ -84,7 +85,7 @@ def fit(
     progress: Progress,
     validate: Callable[[], dict[str, float]] | None = None,
 ) -> list[dict[str, float]]:
-    """Train *model* in place; it ends as its best epoch by ``macro_f1`` of *validate*, or its last without one.
+    """Train *model* in place, on `Plan.device`, where it stays; it ends as its best epoch by ``macro_f1`` of *validate*, or its last without one.
 
     Returns the figures of each epoch run. The later of two equally good epochs wins, `Plan.tolerance` being
     no difference.
@@ -107,7 +108,8 @@ class _Run:
     ) -> None:
         self.model, self.tasks, self.pad_id = model, tasks, pad_id
         self.plan, self.progress, self.validate = plan, progress, validate
-        self.optimiser = _adamw(model, plan.optimiser)
+        model.to(plan.device)
+        self.optimiser = _adamw(model, plan.optimiser, plan.device)
         self.steps = sum(math.ceil(len(t.tokens) / plan.optimiser.batch_size) for t in tasks)
         self.done = 0
         self.history: list[dict[str, float]] = []
@@ -136,17 +138,17 @@ class _Run:
             self.model.load_state_dict(self.best)
 
     def _step(self, task: Task, rows: list[int]) -> None:
-        settings = self.plan.optimiser
+        settings, where = self.plan.optimiser, self.plan.device
         scale = _rate(self.done, self.steps * self.plan.epochs, settings.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = group["initial_lr"] * scale
         consistency = self.plan.consistency
         passes = 2 if consistency else 1  # the same rows twice, under different dropout
         ids, mask = pad([task.tokens[i] for i in rows] * passes, self.pad_id)
-        scores = self.model(input_ids=ids, attention_mask=mask).logits[:, task.columns]
+        scores = self.model(input_ids=ids.to(where), attention_mask=mask.to(where)).logits[:, task.columns]
         logs = F.log_softmax(scores, dim=-1).view(passes, len(rows), -1)
-        losses = -(task.targets[rows] * logs).sum(dim=-1).mean(dim=0)
-        weights = task.weights[rows]
+        losses = -(task.targets[rows].to(where) * logs).sum(dim=-1).mean(dim=0)
+        weights = task.weights[rows].to(where)
         loss = (losses * weights).sum() / weights.sum()
         if consistency:
             apart = (logs[0] - logs[1]) * (logs[0].exp() - logs[1].exp())  # KL one way plus the other
@@ -190,7 +192,7 @@ class _Run:
             **checkpoint.prefixed("model.", self.model.state_dict()),
             **checkpoint.prefixed("best.", self.best),
             **checkpoint.prefixed("moments.", moments),
-            "random": torch.get_rng_state(),
+            **checkpoint.prefixed("random", device.random_state(self.plan.device)),
         }
         notes = {
             "done": self.done,
@@ -213,13 +215,13 @@ class _Run:
             place, key = name.split(".", 1)
             state["state"].setdefault(int(place), {})[key] = value
         self.optimiser.load_state_dict(state)
-        torch.set_rng_state(saved.tensors["random"])
+        device.set_random_state(self.plan.device, checkpoint.under("random", saved.tensors))
         self.done, self.seen = saved.notes["done"], saved.notes["seen"]
         self.history, self.running = saved.notes["history"], saved.notes["running"]
         self.best_score, self.kept = saved.notes["best_score"], saved.notes["kept"]
 
 
-def _adamw(model: torch.nn.Module, settings: Optimiser) -> torch.optim.AdamW:
+def _adamw(model: torch.nn.Module, settings: Optimiser, where: torch.device) -> torch.optim.AdamW:
     new = new_layer_names(model)
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -230,7 +232,8 @@ def _adamw(model: torch.nn.Module, settings: Optimiser) -> torch.optim.AdamW:
         # Biases and layer norms don't decay, as usual for encoders (Devlin et al. 2019, run_glue).
         decay = settings.weight_decay if decays else 0.0
         options.append({"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay})
-    return torch.optim.AdamW(options, fused=True)
+    # torch 2.4 has fused kernels for these two only.
+    return torch.optim.AdamW(options, fused=where.type in ("cpu", "cuda"))
 
 
 def _rate(step: int, steps: int, warmup: float) -> float:

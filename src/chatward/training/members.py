@@ -16,7 +16,7 @@ from chatward.evaluation.metrics import figures
 from chatward.schema import LABELS
 from chatward.training import checkpoint
 from chatward.training.calibrate import fit_temperature, softmax
-from chatward.training.encoder import copy_weights, logits_of
+from chatward.training.encoder import copy_weights, logits_of, weights_of
 from chatward.training.loop import Plan, Task, fit, soft_targets
 from chatward.training.session import Session, Stage, fingerprint
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Members:
-    """Fine-tunings from one start. model: the mean of their weights. held, logits: the rows each kept, by one or
+    """Fine-tunings from one start. model: the mean of their weights, on the CPU. held, logits: the rows each kept, by one or
     more, and what it said of them (rows x levels). temperature: fitted on those. files: where they are kept.
     """
 
@@ -111,13 +111,14 @@ def _member(session: Session, start: Stage, split: Split, name: str, number: int
         state,
         mark,
         session.save_every_s,
+        session.device,
         settings.consistency,
         settings.tolerance,
     )
     history = fit(model, [task], session.pad_id, plan, session.progress, validate)
     logits = logits_of(model, held_tokens, session.pad_id)
     record = {"rows": {"train": len(split.train), "validation": len(split.held)}, "epochs": history}
-    weights = model.state_dict()
+    weights = weights_of(model)
     checkpoint.save(done, mark, {**weights, "logits": torch.tensor(logits)}, record)
     state.unlink(missing_ok=True)
     return Stage(weights, {**record, "logits": logits}, mark)

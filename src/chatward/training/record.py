@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -16,15 +15,12 @@ from typing import Any, Final
 from chatward import __version__
 from chatward.errors import UsageError
 from chatward.text import NORMALISER_VERSION
+from chatward.training.device import described
 from chatward.training.session import Session
+from chatward.training.tiny import TOY
 
 FOLDS_FILE: Final = "folds.json"
 _PACKAGES: Final = ("torch", "transformers", "tokenizers", "onnx", "onnxruntime", "numpy", "scikit-learn")
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def record_of(recipe_hash: str, session: Session) -> dict[str, Any]:
@@ -38,10 +34,12 @@ def record_of(recipe_hash: str, session: Session) -> dict[str, Any]:
             "recipe": recipe["backbone"],
             "given": _named(session.backbone.name),
             "identity": session.backbone_identity,
+            "toy": TOY if session.toy else None,
         },
         "recipe": recipe,
         "recipe_sha256": recipe_hash,
         "data": session.corpus.facts,
+        "corrections": session.corpus.corrections,
         "chat": {name: rows.facts for name, rows in session.chat.items()},
         "new_words": session.backbone.words,
         "normaliser": NORMALISER_VERSION,
@@ -51,6 +49,7 @@ def record_of(recipe_hash: str, session: Session) -> dict[str, Any]:
             "system": platform.system(),
             "architecture": platform.machine(),
             "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+            "device": described(session.device),
         },
     }
 
@@ -60,8 +59,14 @@ def _named(backbone: str) -> str:
     return Path(backbone).name if Path(backbone).is_absolute() or Path(backbone).is_dir() else backbone
 
 
+def _changed(record: dict[str, Any]) -> dict[str, Any]:
+    """Return which labels were corrected, by set; sets without any left out."""
+    corrections = record.get("corrections") or {"changed": {}}
+    return {name: rows for name, rows in corrections["changed"].items() if rows}
+
+
 def read_folds(folder: Path, now: dict[str, Any]) -> dict[str, Any]:
-    """Return the figures of a cross-validation; UsageError where it is of another recipe, data or backbone than *now*."""
+    """Return the figures of a cross-validation; UsageError where it is of another recipe, data, labels or backbone than *now*."""
     path = folder / FOLDS_FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -74,6 +79,10 @@ def read_folds(folder: Path, now: dict[str, Any]) -> dict[str, Any]:
             raise UsageError(
                 f"{str(path)!r} is of another {key.split('_')[0]} than this run: cross-validate again with --folds"
             )
+    if _changed(found) != _changed(now):
+        raise UsageError(
+            f"{str(path)!r} is of other corrected labels than this run: cross-validate again with the same --labels"
+        )
     if found["backbone"]["identity"] != now["backbone"]["identity"]:
         raise UsageError(
             f"{str(path)!r} is of another backbone than this run: cross-validate again with --folds"

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from chatward import artifact, carbon
+from chatward.data.corrections import read_corrections
 from chatward.data.sources import data_folder, read_rows
 from chatward.data.splits import HoldOut, Split, hold_out
 from chatward.errors import EmptyDataError, OutputError, UsageError
@@ -24,13 +25,14 @@ from chatward.training.calibrate import odds_shift
 from chatward.training.card import write_card
 from chatward.training.config import Recipe, read_recipe
 from chatward.training.crossval import cross_validate
+from chatward.training.device import AUTO, choose
 from chatward.training.encoder import shift_outputs
 from chatward.training.export import check_parity, export, golden
 from chatward.training.finetune import Levels, adapt, teach
 from chatward.training.golden import MESSAGES
 from chatward.training.inference import measure_inference
 from chatward.training.loop import Progress
-from chatward.training.record import FOLDS_FILE, file_hash, read_folds, record_of, write_json
+from chatward.training.record import FOLDS_FILE, read_folds, record_of, write_json
 from chatward.training.session import Session, open_session
 
 _PARITY_ROWS = 4000
@@ -58,29 +60,32 @@ def train(
     keep_weights: bool = True,
     save_every_s: float = 60.0,
     grid: Grid | None = None,
+    device: str = AUTO,
+    labels: Path | None = None,
 ) -> dict[str, Any]:
     """Train the model of *recipe_path*, write it to the folder *out* and return the run record.
 
-    data: a folder, or ``"sample"``. backbone: Hub name or folder; None takes the recipe's.
+    data: a folder, or ``"sample"``. backbone: Hub name, folder or ``"tiny"``; None takes the recipe's.
     work: where unfinished work is kept, so that a killed run goes on; None takes ``OUT.training``, which is
     removed at the end. folds: folder of a cross-validation of the same recipe and data, whose figures go
     into the record and the card. held_out: a fold of the rows that no stage may see, for comparisons; None trains on all.
     keep_weights: whether the fp32 PyTorch weights stay in ``OUT/pytorch``.
     save_every_s: seconds between two writes of unfinished work. grid: for the emissions; None takes the world's average.
+    device: see `chatward.training.device.choose`. labels: file of corrected labels, see `chatward.data.corrections`.
     *out* appears only when it is whole. Raises every DataError, RecipeError, BackboneError, ParityError,
     ResumeError, and OutputError (*out* exists).
     """
-    recipe, recipe_hash = read_recipe(recipe_path), file_hash(recipe_path)
+    recipe, recipe_hash = read_recipe(recipe_path), artifact.sha256(recipe_path)
     _refuse_existing(out, work)
     began = time.monotonic()
-    session = _open(recipe, data, backbone, out, work, progress, save_every_s)
+    session = _open(recipe, data, backbone, out, work, progress, save_every_s, device, labels, held_out)
     record_head = record_of(recipe_hash, session)
     figures = read_folds(folds, record_head) if folds else None
     split = _split(session, held_out)
     grid = grid or Grid()
     with ExitStack() as stack:
         with carbon.track(
-            session.work, "chatward train", country=grid.country, pue=grid.pue, earlier=True
+            session.work, f"chatward train {out.name}", country=grid.country, pue=grid.pue, earlier=True
         ) as tracking:
             adapted = adapt(session)
             levels = teach(session, adapted, split.train)
@@ -122,6 +127,8 @@ def fold(
     work: Path | None = None,
     save_every_s: float = 60.0,
     grid: Grid | None = None,
+    device: str = AUTO,
+    labels: Path | None = None,
 ) -> dict[str, Any]:
     """Cross-validate the recipe with *folds* folds, write ``folds.json`` into *out* and return its content.
 
@@ -129,10 +136,10 @@ def fold(
     """
     if folds < 2:
         raise UsageError(f"--folds is {folds}: give 2 or more")
-    recipe, recipe_hash = read_recipe(recipe_path), file_hash(recipe_path)
+    recipe, recipe_hash = read_recipe(recipe_path), artifact.sha256(recipe_path)
     _refuse_existing(out, work)
     began = time.monotonic()
-    session = _open(recipe, data, backbone, out, work, progress, save_every_s)
+    session = _open(recipe, data, backbone, out, work, progress, save_every_s, device, labels)
     record_head = record_of(recipe_hash, session)
     grid = grid or Grid()
     name = f"chatward train --folds {folds}"
@@ -162,9 +169,17 @@ def _open(
     work: Path | None,
     progress: Progress,
     save_every_s: float,
+    device: str,
+    labels: Path | None,
+    held_out: HoldOut | None = None,
 ) -> Session:
+    chosen = choose(device)
     work = work or out.with_name(f"{out.name}.training")
-    session = open_session(recipe, data_folder(data), backbone, work, progress, save_every_s)
+    folder = data_folder(data)
+    corrections = read_corrections(labels) if labels else None
+    session = open_session(
+        recipe, folder, backbone, work, progress, save_every_s, chosen, held_out, corrections
+    )
     try:
         work.mkdir(parents=True, exist_ok=True)
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -12,11 +12,15 @@ from typing import Any
 import torch
 
 from chatward import __version__
+from chatward.data.corrections import Corrections, apply
 from chatward.data.prepare import Corpus, Distinct, distinct, gather
+from chatward.data.splits import HoldOut, hold_out
 from chatward.text import NORMALISER_VERSION
 from chatward.training.config import Recipe
 from chatward.training.encoder import Backbone, open_backbone
 from chatward.training.loop import Progress
+from chatward.training.tiny import NAME as TINY
+from chatward.training.tiny import tiny
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "numpy")
 
@@ -27,7 +31,7 @@ class Session:
 
     work: folder for unfinished and finished stages. corpus: all rows of the three levels;
     tokens: theirs, in order. chat: the texts of the sets adapted on, by name. progress: who is told. save_every_s: seconds between two writes of
-    unfinished work.
+    unfinished work. device: where to compute. toy: whether the backbone is `chatward.training.tiny`.
     """
 
     recipe: Recipe
@@ -40,6 +44,8 @@ class Session:
     work: Path
     progress: Progress
     save_every_s: float
+    device: torch.device
+    toy: bool
 
     @property
     def pad_id(self) -> int:
@@ -60,15 +66,33 @@ class Stage:
 
 
 def open_session(
-    recipe: Recipe, data: Path, backbone: str | None, work: Path, progress: Progress, save_every_s: float
+    recipe: Recipe,
+    data: Path,
+    backbone: str | None,
+    work: Path,
+    progress: Progress,
+    save_every_s: float,
+    device: torch.device,
+    held_out: HoldOut | None,
+    corrections: Corrections | None = None,
 ) -> Session:
-    """Read the rows and load the tokenizer: everything that can be wrong with the input is found here."""
+    """Read the rows and load the tokenizer: everything that can be wrong with the input is found here.
+
+    held_out: a fold whose texts no backbone may be made of; the session holds all rows nevertheless.
+    corrections: labels to put in the place of those in the data.
+    """
     corpus = gather(data, recipe.finetune.sets)
+    if corrections:
+        corpus = apply(corrections, corpus)
     seen = set(corpus.keys)
     sets = recipe.adapt.sets if recipe.adapt else []
     chat = {source.name: distinct(data, source, seen) for source in sets}
     texts = [text for rows in chat.values() for text in rows.texts]
-    opened = open_backbone(backbone or recipe.backbone, recipe.max_tokens, recipe.tokens, texts)
+    name = backbone or recipe.backbone
+    toy = name == TINY
+    if toy:
+        name = str(tiny(work, [*_trained_on(corpus, held_out, recipe.seed), *texts], recipe.max_tokens))
+    opened = open_backbone(name, recipe.max_tokens, recipe.tokens, texts)
     return Session(
         recipe,
         data,
@@ -80,7 +104,17 @@ def open_session(
         work,
         progress,
         save_every_s,
+        device,
+        toy,
     )
+
+
+def _trained_on(corpus: Corpus, held_out: HoldOut | None, seed: int) -> list[str]:
+    if held_out is None:
+        return corpus.texts
+    rows = range(len(corpus.texts))
+    split = hold_out(rows, corpus.groups, corpus.keys, held_out.folds, held_out.fold, seed)
+    return [corpus.texts[i] for i in split.train]
 
 
 def fingerprint(session: Session, *parts: Any) -> str:

@@ -12,6 +12,10 @@ import typer
 from chatward import __version__
 from chatward.errors import ChatwardError
 from chatward.faces.cli.app import app_command
+from chatward.faces.cli.audit import audit
+from chatward.faces.cli.bench import bench
+from chatward.faces.cli.compare import compare
+from chatward.faces.cli.evaluate import evaluate
 from chatward.faces.cli.predict import predict
 from chatward.faces.cli.score import score
 from chatward.faces.cli.train import train
@@ -29,6 +33,10 @@ cli = typer.Typer(
 cli.command()(predict)
 cli.command()(score)
 cli.command()(train)
+cli.command()(evaluate)
+cli.command()(compare)
+cli.command()(audit)
+cli.command()(bench)
 cli.command("app")(app_command)
 
 

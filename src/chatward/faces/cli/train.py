@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from chatward.errors import MissingExtraError, UsageError
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+from chatward.errors import UsageError
+from chatward.faces.cli.options import CountryOption, PueOption, needs
 
 
 def train(
@@ -22,7 +19,10 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="Model folder to write; must not exist yet.")],
     backbone: Annotated[
-        str | None, typer.Option(help="Encoder to start from, Hub name or folder; the recipe's if left out.")
+        str | None,
+        typer.Option(
+            help="Encoder to start from: Hub name, folder, or `tiny`, a toy made on the spot; the recipe's if left out."
+        ),
     ] = None,
     folds: Annotated[
         int | None, typer.Option(help="Cross-validate with so many folds and write the figures, not a model.")
@@ -41,17 +41,15 @@ def train(
         str | None,
         typer.Option(help="Fold that training may not see, as in 1/5, so that it can be evaluated on."),
     ] = None,
-    country: Annotated[
-        str | None,
-        typer.Option(
-            help="Country whose electricity was used, as in PER (ISO 3166); the world's average if left out.",
-            envvar="CHATWARD_COUNTRY",
-        ),
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Corrected labels.csv of `chatward audit`: its labels count, not those in the data."),
     ] = None,
-    pue: Annotated[
-        float,
-        typer.Option(help="Power usage effectiveness of the building: energy is multiplied by it.", min=1),
-    ] = 1.0,
+    device: Annotated[
+        str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or mps.")
+    ] = "auto",
+    country: CountryOption = None,
+    pue: PueOption = 1.0,
     checkpoint_seconds: Annotated[
         float,
         typer.Option(help="Seconds between two writes of unfinished work; 0 writes after every step.", min=0),
@@ -60,16 +58,13 @@ def train(
     """Train a model, or cross-validate a recipe. A killed run goes on where it was when started again."""
     # Read by libraries while they are imported: no progress bars or thread warnings beside our own.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    try:
+    with needs("train", "`chatward train`"):
         from chatward.training import run
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("chatward"):
-            raise
-        raise MissingExtraError("train", f"`chatward train` ({error.name} is missing and)") from None
     from rich.console import Console
 
     from chatward.carbon import check_country
     from chatward.data.splits import HoldOut
+    from chatward.faces.cli.bars import Bars
     from chatward.faces.cli.emissions import show_emissions
     from chatward.training.record import FOLDS_FILE
 
@@ -80,10 +75,20 @@ def train(
         )
     grid = run.Grid(check_country(country), pue)
     console = Console(stderr=True)
-    with _Bars(console) as bars:
+    with Bars(console) as bars:
         if folds is not None:
             record = run.fold(
-                recipe, data, backbone, out, folds, bars, work=work, save_every_s=checkpoint_seconds, grid=grid
+                recipe,
+                data,
+                backbone,
+                out,
+                folds,
+                bars,
+                work=work,
+                save_every_s=checkpoint_seconds,
+                grid=grid,
+                device=device,
+                labels=labels,
             )
         else:
             record = run.train(
@@ -97,8 +102,19 @@ def train(
                 held_out=held_out,
                 keep_weights=weights,
                 grid=grid,
+                device=device,
+                labels=labels,
                 save_every_s=checkpoint_seconds,
             )
+    if toy := record["backbone"]["toy"]:
+        console.print(f"The encoder was {toy}.", soft_wrap=True)
+    if corrected := record["corrections"]:
+        changed = sum(map(len, corrected["changed"].values()))
+        console.print(
+            f"{corrected['filled']:,} labels from {corrected['file']}, {changed:,} of them other than in the data.",
+            soft_wrap=True,
+            highlight=False,
+        )
     if folds is not None:
         _show_folds(record["cross_validation"], record["seconds"])
         show_emissions(record["emissions"])
@@ -109,63 +125,6 @@ def train(
         console.print(
             f'Model in {out}; try: chatward predict --model {out} "gg ez"', highlight=False, soft_wrap=True
         )
-
-
-class _Bars:
-    """Live progress of training on *console*; plain lines, one an epoch, where it isn't a terminal."""
-
-    def __init__(self, console: Any) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = console
-        self._progress: Progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}"),
-            TextColumn("macro F1 {task.fields[score]}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task: TaskID | None = None
-        self._stage = ""
-        self._loss = math.nan
-
-    def __enter__(self) -> _Bars:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def start(self, stage: str, steps: int, done: int) -> None:
-        self._finish()
-        self._stage = stage
-        resumed = f" (resumed at step {done})" if done else ""
-        self._task = self._progress.add_task(stage + resumed, total=steps, loss="-", score="-")
-        self._progress.update(self._task, completed=done)
-        if not self._console.is_terminal:
-            self._console.print(f"{stage}: {steps} steps{resumed}", highlight=False)
-
-    def step(self, loss: float) -> None:
-        self._loss = loss
-        if self._task is not None:
-            self._progress.update(self._task, advance=1, loss=f"{loss:.3f}")
-
-    def epoch(self, number: int, figures: dict[str, float]) -> None:
-        score = f"{100 * figures['macro_f1']:.1f}" if figures else "-"
-        if self._task is not None:
-            self._progress.update(self._task, score=score)
-        if not self._console.is_terminal:
-            told = f", macro F1 {score}" if figures else ""
-            self._console.print(f"{self._stage}: epoch {number}, loss {self._loss:.3f}{told}", highlight=False)
-
-    def _finish(self) -> None:
-        if self._task is not None:
-            task = self._progress.tasks[-1]
-            self._progress.update(self._task, total=task.completed)
-            self._progress.stop_task(self._task)
 
 
 def _show_folds(report: dict[str, Any], seconds: float) -> None:
@@ -214,6 +173,7 @@ def _show_run(record: dict[str, Any]) -> None:
         ("int8 labels agreeing", f"{100 * parity['label_agreement']:.2f} % of {parity['rows']:,}"),
         ("int8 macro F1", f"{parity['macro_f1_int8']:.2f} (PyTorch {parity['macro_f1_pytorch']:.2f})"),
         ("int8 against fp32", f"{parity['int8_speed_over_fp32']:.1f} times as fast"),
+        ("computed on", record["machine"]["device"]),
         ("took", f"{record['seconds'] / 60:.1f} min"),
     ):
         table.add_row(name, value)

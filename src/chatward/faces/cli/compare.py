@@ -1,0 +1,182 @@
+"""`chatward compare`: several models on the same rows, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chatward.errors import UsageError
+from chatward.faces.cli.options import (
+    CountryOption,
+    DrawsOption,
+    GroupColumnOption,
+    HoldOutOption,
+    LabelColumnOption,
+    LabelMapOption,
+    PueOption,
+    SeedOption,
+    TextColumnOption,
+    ThreadsOption,
+    needs,
+    typed_command,
+)
+
+if TYPE_CHECKING:
+    from chatward.data.splits import HoldOut
+
+
+def compare(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL...",
+            help="`default`, model folders, word counts, transformers classifiers by folder or Hub name, and TOML files of "
+            "published figures.",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Labelled CSV file; with --recipes the folder of their files, or `sample`."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write comparison.html, comparison.md, comparison.json and emissions.csv into; must not exist."
+        ),
+    ] = None,
+    recipes: Annotated[
+        Path | None,
+        typer.Option(help="Folder of recipes, such as recipes/lineup: their models are compared as well."),
+    ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train the recipes' models that aren't in --work yet.")
+    ] = False,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Where the recipes' models are kept; what is finished isn't trained again."),
+    ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="HUB_NAME=FOLDER: take a recipe's backbone from a folder, where the Hub can't be reached."
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Model the others are set against on the console; the first if left out.")
+    ] = None,
+    hold_out: HoldOutOption = None,
+    text_column: TextColumnOption = None,
+    label_column: LabelColumnOption = None,
+    group_column: GroupColumnOption = None,
+    label_map: LabelMapOption = None,
+    draws: DrawsOption = 1000,
+    seed: SeedOption = 0,
+    threads: ThreadsOption = None,
+    country: CountryOption = None,
+    pue: PueOption = 1.0,
+) -> None:
+    """Compare models on the same rows: one table, a paired test for each difference, cost beside quality.
+
+    Published figures are shown apart. With --recipes, a backbone that can't be loaded is named and the others go on.
+    """
+    with needs("lab", "`chatward compare`"):
+        from chatward.carbon import check_country
+        from chatward.data.splits import HoldOut
+        from chatward.evaluation.report import comparison_html, comparison_markdown
+        from chatward.lab import evaluate as lab
+        from chatward.lab.compare import compare as compare_models
+        from chatward.lab.contenders import open_contender, parse_label_map
+        from chatward.lab.published import read_published
+        from chatward.lab.rows import Columns, open_rows
+    from chatward.faces.cli.figures import say_where, show_comparison
+
+    given = models or []
+    if data is None:
+        raise UsageError(
+            "no --data: give the labelled CSV file to compare on, or with --recipes the folder of their files"
+        )
+    if not given and recipes is None:
+        raise UsageError("nothing to compare: name models, or give --recipes, such as recipes/lineup")
+    how = lab.Measuring(draws, seed, check_country(country), pue, typed_command())
+    maps = [parse_label_map(text) for text in label_map or []]
+    held_out = HoldOut.parse(hold_out) if hold_out else None
+    columns = Columns(text_column, label_column, group_column)
+    published = [row for name in given if name.endswith(".toml") for row in read_published(Path(name))]
+    with lab.new_folder(report) as folder:
+        contenders = [open_contender(name, maps, threads) for name in given if not name.endswith(".toml")]
+        path = Path(data)
+        failed: list[dict[str, str]] = []
+        if recipes is not None:
+            path, columns, trained, failed = _lineup(
+                recipes, data, held_out, work, train, backbone or [], columns, how.country, pue
+            )
+            contenders = [open_contender(str(found), maps, threads) for found in trained] + contenders
+        records = [c.record for c in contenders if c.record]
+        rows = open_rows(path, columns, held_out, records)
+        found = compare_models(contenders, published, rows, folder, how, baseline=baseline, failed=failed)
+        if report is not None:
+            lab.write_json(folder / "comparison.json", found)
+            (folder / "comparison.md").write_text(
+                comparison_markdown(found), encoding="utf-8", errors="replace"
+            )
+            (folder / "comparison.html").write_text(comparison_html(found), encoding="utf-8", errors="replace")
+    show_comparison(found)
+    if report is not None:
+        say_where(report / "comparison.html")
+
+
+def _lineup(
+    recipes: Path,
+    data: str,
+    held_out: HoldOut | None,
+    work: Path | None,
+    train: bool,
+    backbones: list[str],
+    columns: Any,
+    country: str | None,
+    pue: float,
+) -> tuple[Path, Any, list[Path], list[dict[str, str]]]:
+    """Return the file to measure on, its columns, the recipes' model folders, and the recipes that have none."""
+    from rich.console import Console
+
+    from chatward.faces.cli.bars import Bars
+    from chatward.lab.lineup import found_before, held_rows, read_lineup, train_lineup
+    from chatward.lab.rows import Columns
+
+    if work is None or held_out is None:
+        raise UsageError(
+            "--recipes needs --work, the folder that keeps their models, and --hold-out, as in 1/5: the rows to compare on"
+        )
+    entries = read_lineup(recipes)
+    path, source = held_rows(entries, data)
+    if train:
+        replaced = {}
+        for pair in backbones:
+            name, equals, folder = pair.partition("=")
+            if not equals or name not in {entry.backbone for entry in entries}:
+                known = ", ".join(sorted(filter(None, {entry.backbone for entry in entries})))
+                raise UsageError(
+                    f"--backbone is {pair!r}: give HUB_NAME=FOLDER, where the name is one of {known}"
+                )
+            replaced[name] = folder
+        console = Console(stderr=True, highlight=False)
+        with needs("train", "`chatward compare --train`"), Bars(console) as bars:
+            outcomes = train_lineup(
+                entries,
+                data,
+                held_out,
+                work,
+                replaced,
+                bars,
+                lambda line: console.print(line, soft_wrap=True, markup=False),
+                country=country,
+                pue=pue,
+            )
+    else:
+        outcomes = found_before(entries, data, held_out, work)
+    trained = [o.folder for o in outcomes if o.folder is not None]
+    failed = [{"name": o.name, "reason": o.reason} for o in outcomes if o.folder is None]
+    chosen = Columns(columns.text or source.text, columns.label or source.label, columns.group or source.group)
+    return path, chosen, trained, failed

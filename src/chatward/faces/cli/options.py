@@ -1,0 +1,78 @@
+"""Options that several commands share, spelled and explained once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chatward.errors import MissingExtraError
+
+HoldOutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--hold-out", help="Only this fold of the rows, as in 1/5: the one that a model's training held out."
+    ),
+]
+TextColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Column with the messages; the first there is of message, text, utterance, comment, body, chat if left out."
+    ),
+]
+LabelColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Column with the levels (0, 1, 2 or their names); the first there is of target, label, level if left out."
+    ),
+]
+GroupColumnOption = Annotated[
+    str | None,
+    typer.Option(help="Column whose rows belong together, such as a match; equal texts do if left out."),
+]
+LabelMapOption = Annotated[
+    list[str] | None,
+    typer.Option(help="For a classifier with labels of its own: THEIRS=LEVEL,... naming each of them."),
+]
+DrawsOption = Annotated[
+    int, typer.Option(help="Samples the bootstrap draws for the intervals.", min=100, max=100_000)
+]
+SeedOption = Annotated[int, typer.Option(help="Seed of the bootstrap.", min=0)]
+ThreadsOption = Annotated[int | None, typer.Option(help="Threads to use; all cores if left out.")]
+CountryOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Country whose electricity is used, as in PER (ISO 3166); the world's average if left out.",
+        envvar="CHATWARD_COUNTRY",
+    ),
+]
+PueOption = Annotated[
+    float, typer.Option(help="Power usage effectiveness of the building: energy is multiplied by it.", min=1)
+]
+
+
+@contextmanager
+def needs(extra: str, what: str) -> Iterator[None]:
+    """Turn a library that is missing inside the ``with`` block into the error that names the extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("chatward"):
+            raise
+        raise MissingExtraError(extra, what, error.name) from None
+
+
+def typed_command() -> str:
+    """Return the command as it was typed, of paths only the names: where files lay is nobody's business."""
+    words = []
+    for word in sys.argv[1:]:
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        shown = (
+            Path(value).name if "/" in value and (Path(value).exists() or Path(value).is_absolute()) else value
+        )
+        words.append(f'"{option}{equals}{shown}"' if " " in shown else f"{option}{equals}{shown}")
+    return " ".join(["chatward", *words])

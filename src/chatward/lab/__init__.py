@@ -1,0 +1,1 @@
+"""Where models meet labelled rows: evaluate, compare, audit."""

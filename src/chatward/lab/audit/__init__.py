@@ -1,0 +1,1 @@
+"""Finding what is wrong with labelled chat: labels, copies, words."""

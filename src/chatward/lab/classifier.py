@@ -1,0 +1,113 @@
+"""Any sequence classifier of `transformers`, by Hub name or folder, its labels brought to the three levels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import logging as transformers_logging
+
+from chatward.errors import BackboneError, LabelsError
+from chatward.schema import LABELS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BATCH: Final = 32
+_MOST_TOKENS: Final = 512
+
+
+class Classifier:
+    """A loaded classifier. size_mb: of its weights and tokenizer. notes: levels it can't say."""
+
+    def __init__(
+        self, network: Any, tokenizer: Any, places: list[int], size_mb: float, notes: list[str]
+    ) -> None:
+        """places: for each of the network's outputs the level it counts for."""
+        self._network, self._tokenizer = network, tokenizer
+        self._to_levels = np.eye(len(LABELS))[places]
+        self.size_mb, self.notes = size_mb, notes
+        self._longest = min(_MOST_TOKENS, int(tokenizer.model_max_length))
+
+    @torch.no_grad()
+    def probabilities(self, messages: list[str]) -> NDArray[np.float64]:
+        """Return rows x 3; outputs that stand for one level are added up. Long messages are cut, as in a pipeline."""
+        out = np.zeros((len(messages), len(LABELS)))
+        order = sorted(range(len(messages)), key=lambda i: len(messages[i]))
+        for start in range(0, len(order), _BATCH):
+            places = order[start : start + _BATCH]
+            inputs = self._tokenizer(
+                [messages[i] for i in places],
+                padding=True,
+                truncation=True,
+                max_length=self._longest,
+                return_tensors="pt",
+            ).to(self._network.device)
+            logits = self._network(**inputs).logits
+            out[places] = torch.softmax(logits.double(), dim=-1).cpu().numpy() @ self._to_levels
+        return out
+
+
+def open_classifier(name: str, maps: Sequence[dict[str, str]] = ()) -> Classifier:
+    """Load *name* from a folder or the Hub, safetensors only, without running code of its own.
+
+    maps: label -> level; the one that names exactly the classifier's labels is used. Without one, its labels must be those
+    of `LABELS`, but for case and punctuation.
+    Raises BackboneError (it isn't there, can't be loaded, or has no head) or LabelsError (other labels, or independent ones).
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        network, loaded = AutoModelForSequenceClassification.from_pretrained(
+            name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        where = (
+            "the folder must hold config.json, tokenizer.json and model.safetensors of a sequence classifier"
+            if Path(name).is_dir()
+            else "there is no such folder, and the Hub has no such model or can't be reached from here"
+        )
+        raise BackboneError(f"model {name!r} can't be loaded: {where} ({reason[:200]})") from None
+    if loaded["missing_keys"]:
+        raise BackboneError(
+            f"model {name!r} lacks the weights {sorted(loaded['missing_keys'])[0]!r}: it isn't fine-tuned as a classifier; "
+            "train it first with `chatward train --backbone`"
+        )
+    labels = [str(network.config.id2label[i]) for i in range(network.config.num_labels)]
+    if network.config.problem_type == "multi_label_classification" or len(labels) < 2:
+        raise LabelsError(
+            f"model {name!r} scores its labels ({', '.join(labels)}) independently of each other, so they are no "
+            "probabilities of the three levels and can't be compared"
+        )
+    places = _places(name, labels, maps)
+    absent = [label for i, label in enumerate(LABELS) if i not in places]
+    notes = [f"{Path(name).name} can't say {label!r}: no label of its own stands for it" for label in absent]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Classifier(network.eval().to(device), tokenizer, places, _megabytes(network, tokenizer), notes)
+
+
+def _places(name: str, labels: list[str], maps: Sequence[dict[str, str]]) -> list[int]:
+    for given in maps:
+        if set(given) == set(labels):
+            return [LABELS.index(given[label]) for label in labels]
+    plain = [re.sub(r"[^a-z]", "", label.casefold()) for label in labels]
+    ours = [re.sub(r"[^a-z]", "", label) for label in LABELS]
+    if sorted(plain) == sorted(ours):
+        return [ours.index(label) for label in plain]
+    example = ",".join(f"{label}={LABELS[min(i, len(LABELS) - 1)]}" for i, label in enumerate(labels))
+    raise LabelsError(
+        f"model {name!r} has the labels {', '.join(map(repr, labels))}, not {', '.join(map(repr, LABELS))}: "
+        f'say which stands for which, as in --label-map "{example}"'
+    )
+
+
+def _megabytes(network: Any, tokenizer: Any) -> float:
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    return float(weights + len(tokenizer.backend_tokenizer.to_str().encode())) / 1e6

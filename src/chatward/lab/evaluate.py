@@ -1,0 +1,150 @@
+"""One model on labelled rows: figures, what it cost to get them, and the report."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from chatward import __version__, carbon
+from chatward.errors import OutputError
+from chatward.evaluation.assess import assess
+from chatward.evaluation.bootstrap import DRAWS
+from chatward.lab.contenders import Contender
+from chatward.lab.rows import Labelled, seen_warning
+from chatward.schema import LABELS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_WRONG: Final = 30
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How to measure. draws, seed: of the bootstrap; country, pue: of the emissions; command: what was typed, for the record."""
+
+    draws: int = DRAWS
+    seed: int = 0
+    country: str | None = None
+    pue: float = 1.0
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model's answers (rows x 3) and what they cost."""
+
+    probabilities: NDArray[Any]
+    messages_per_s: float
+    emissions: carbon.EmissionReport
+
+
+def answer(contender: Contender, rows: Labelled, folder: Path, how: Measuring) -> Measured:
+    """Let *contender* answer *rows*, its energy tracked into ``folder/emissions.csv``."""
+    name = f"chatward evaluate {contender.name}"
+    with carbon.track(folder, name, country=how.country, pue=how.pue) as tracking:
+        began = time.perf_counter()
+        probabilities = contender.model.probabilities(rows.texts)
+        seconds = time.perf_counter() - began
+    return Measured(probabilities, len(rows.texts) / max(seconds, 1e-9), tracking.report)
+
+
+def evaluate(contender: Contender, rows: Labelled, folder: Path, how: Measuring) -> dict[str, Any]:
+    """Measure *contender* on *rows*, and return what `chatward.evaluation.report` makes a report of.
+
+    folder: where ``emissions.csv`` is written.
+    """
+    measured = answer(contender, rows, folder, how)
+    found = assess(measured.probabilities, rows.truth, rows.groups, rows.parts, how.draws, how.seed)
+    seen = seen_warning(contender.name, contender.record, rows.facts)
+    return {
+        **header(how),
+        "model": contender.facts,
+        "data": rows.facts,
+        **found,
+        "warnings": [
+            *([seen] if seen else []),
+            *contender.notes,
+            *found["warnings"],
+            *measured.emissions.warnings,
+        ],
+        "wrong": most_wrong(measured.probabilities, rows),
+        "emissions": measured.emissions.as_dict(),
+        "messages_per_s": measured.messages_per_s,
+    }
+
+
+def header(how: Measuring) -> dict[str, Any]:
+    """Return what every report begins with: version, time, command, machine."""
+    return {
+        "chatward": __version__,
+        "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "command": how.command,
+        "machine": {
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "architecture": platform.machine(),
+            "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        },
+    }
+
+
+def most_wrong(probabilities: NDArray[Any], rows: Labelled, count: int = _WRONG) -> list[dict[str, Any]]:
+    """Return the lines called something else than their label with the highest probability, most confident first."""
+    said, top = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(said != rows.truth)
+    order = wrong[np.argsort(-top[wrong], kind="stable")][:count]
+    return [
+        {
+            "line": rows.lines[i],
+            "text": rows.texts[i],
+            "label": LABELS[rows.truth[i]],
+            "predicted": LABELS[said[i]],
+            "probability": float(top[i]),
+        }
+        for i in order.tolist()
+    ]
+
+
+@contextmanager
+def new_folder(out: Path | None, option: str = "--report") -> Iterator[Path]:
+    """Give a folder to write into, which becomes *out* at the end, or vanishes where anything goes wrong or *out* is None.
+
+    option: by which the user named it. Raises OutputError where *out* exists, or can't be made.
+    """
+    if out is not None and (out.exists() or out.is_symlink()):
+        raise OutputError(f"{str(out)!r} is there already: give another {option}, or remove it first")
+    try:
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{out.name}." if out else "chatward-"
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent if out else None))
+    except OSError as error:
+        raise OutputError(f"{str(out)!r} can't be made ({error.strerror}): give another {option}") from None
+    try:
+        yield scratch
+        if out is not None:
+            scratch.chmod(0o755)
+            scratch.rename(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write *content* for people and programs; text keeps its own letters."""
+    path.write_text(
+        json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace"
+    )
