@@ -11,7 +11,7 @@ app: $(VENV)/.app
 	$(BIN)/chatward app --port $(PORT) $(if $(MODEL),--model $(MODEL))
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

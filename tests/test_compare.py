@@ -212,7 +212,7 @@ def test_a_lineup_is_trained_resumed_and_one_failure_costs_only_itself(
     done = chatward(*given, "--report", tmp_path / "report")
     assert done.returncode == 0, done.stderr
     assert "albert: trained before" in done.stderr and "counts: trained before" in done.stderr
-    assert "distilbert: training" in done.stderr
+    assert "distilbert: training from some/distilbert" in done.stderr
     assert (tmp_path / "work" / "models" / "albert" / "manifest.json").stat().st_mtime_ns == stamp
     assert "Not measured: roberta: backbone 'some/roberta' can't be loaded" in done.stdout
     found = json.loads((tmp_path / "report" / "comparison.json").read_text(encoding="utf-8"))

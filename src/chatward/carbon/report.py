@@ -88,7 +88,7 @@ class EmissionReport:
             elif part.missing:
                 said.append(f"some of the {name}'s energy is missing from the sum: {part.missing}")
         if self.duration_s < _SHORT_S:
-            said.append(f"{self.duration_s:.2g} s are too short for figures to rely on")
+            said.append(f"{self.duration_s:.2g} s are too short for energy figures to rely on")
         return said
 
     @property

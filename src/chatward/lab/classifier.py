@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
-from transformers import logging as transformers_logging
 
 from chatward.errors import BackboneError, LabelsError
 from chatward.schema import LABELS
+from chatward.training.encoder import loading, quieten
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,21 +60,16 @@ def open_classifier(name: str, maps: Sequence[dict[str, str]] = ()) -> Classifie
     of `LABELS`, but for case and punctuation.
     Raises BackboneError (it isn't there, can't be loaded, or has no head) or LabelsError (other labels, or independent ones).
     """
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
+    quieten()
+
+    def load() -> tuple[Any, Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         network, loaded = AutoModelForSequenceClassification.from_pretrained(
             name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        where = (
-            "the folder must hold config.json, tokenizer.json and model.safetensors of a sequence classifier"
-            if Path(name).is_dir()
-            else "there is no such folder, and the Hub has no such model or can't be reached from here"
-        )
-        raise BackboneError(f"model {name!r} can't be loaded: {where} ({reason[:200]})") from None
+        return tokenizer, network, loaded
+
+    tokenizer, network, loaded = loading(name, load, "model", "a sequence classifier")
     if loaded["missing_keys"]:
         raise BackboneError(
             f"model {name!r} lacks the weights {sorted(loaded['missing_keys'])[0]!r}: it isn't fine-tuned as a classifier; "

@@ -122,7 +122,7 @@ def train_lineup(
             if _is_made(entry, folder, data, held_out):
                 tell(f"{entry.name}: trained before")
             else:
-                tell(f"{entry.name}: training")
+                tell(f"{entry.name}: training" + (f" from {entry.backbone}" if entry.backbone else ""))
                 _train(entry, data, held_out, work, backbones, progress, country, pue)
             outcomes.append(Outcome(entry.name, folder))
         except (BackboneError, ParityError, RecipeError) as error:

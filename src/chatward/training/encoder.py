@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,7 @@ from chatward.training.config import Tokens
 from chatward.training.vocabulary import frequent_words, make_room, with_words, without_closing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -66,7 +67,7 @@ class Backbone:
         for key in _DROPOUTS:
             if dropout is not None and hasattr(config, key):
                 setattr(config, key, dropout)
-        model, found = _loading(
+        model, found = loading(
             self.name,
             lambda: AutoModelForSequenceClassification.from_pretrained(
                 self.name,
@@ -92,7 +93,7 @@ class Backbone:
         return model  # type: ignore[no-any-return]
 
     def _config(self) -> Any:
-        return _loading(self.name, lambda: AutoConfig.from_pretrained(self.name, trust_remote_code=False))
+        return loading(self.name, lambda: AutoConfig.from_pretrained(self.name, trust_remote_code=False))
 
 
 def open_backbone(name: str, max_tokens: int, tokens: Tokens, texts: Iterable[str]) -> Backbone:
@@ -102,9 +103,8 @@ def open_backbone(name: str, max_tokens: int, tokens: Tokens, texts: Iterable[st
     Raises BackboneError (not found, no fast tokenizer, no padding token) or RecipeError
     (max_tokens is more than the encoder reads).
     """
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    tokenizer = _loading(name, lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False))
+    quieten()
+    tokenizer = loading(name, lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False))
     if not tokenizer.is_fast:
         raise BackboneError(f"backbone {name!r} has no fast tokenizer (tokenizer.json), which detection needs")
     if tokenizer.pad_token_id is None:
@@ -187,15 +187,24 @@ def logits_of(model: torch.nn.Module, rows: list[list[int]], pad_id: int, batch:
     return out.numpy()
 
 
-def _loading(name: str, load: Any) -> Any:
+def quieten() -> None:
+    """Keep the libraries' own warnings, bars and retries off the console: what matters is raised."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    # It warns of each try to reach the Hub; the last one's failure is raised.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+
+def loading(name: str, load: Callable[[], Any], what: str = "backbone", kind: str = "an encoder") -> Any:
+    """Return ``load()``; BackboneError where it can't be had. what, kind: what *name* is, for the message."""
     try:
         return load()
     except (OSError, ValueError, KeyError, ImportError) as error:
         if Path(name).is_dir():
-            cure = "the folder must hold config.json, tokenizer.json and model.safetensors of an encoder"
+            cure = f"the folder must hold config.json, tokenizer.json and model.safetensors of {kind}"
         elif any(mark in name for mark in ("\\", "./")) or name.startswith(("/", "~")) or name.count("/") > 1:
             cure = "there is no such folder"
         else:
             cure = "there is no such folder, and the Hub has no such model or can't be reached from here"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BackboneError(f"backbone {name!r} can't be loaded: {cure} ({reason[:200]})") from None
+        raise BackboneError(f"{what} {name!r} can't be loaded: {cure} ({reason[:200]})") from None

@@ -90,7 +90,9 @@ def show_comparison(comparison: dict[str, Any]) -> None:
         table.add_section()
         table.add_row(Text("published, other rows", style="dim italic"))
         places = dict.fromkeys(f"{system['name']}: {system['where']}" for system in comparison["published"])
-        table.caption = Text("Published figures are of other rows and stand in no test. " + "; ".join(places) + ".")
+        table.caption = Text(
+            "Published figures are of other rows and stand in no test. " + "; ".join(places) + "."
+        )
         table.caption_justify = "left"
     for system in comparison["published"]:
         numbers = [_number(k, system["figures"][k]) for k in ("accuracy", "macro_f1", "log_loss")]
