@@ -134,7 +134,7 @@ def test_labels_of_their_own_need_a_map(
     assert "theirs can't say 'mild toxicity'" in done.stdout
     done = chatward(*given[:-2], "--label-map", "OK=fine")
     assert done.returncode == 2
-    assert "--label-map has 'OK=fine': give THEIR LABEL=LEVEL" in done.stderr
+    assert "--label-map has 'OK=fine': give each THEIR LABEL=LEVEL once" in done.stderr
 
 
 def test_labels_in_another_order_or_spelling_are_understood(
@@ -158,6 +158,10 @@ def test_labels_in_another_order_or_spelling_are_understood(
         (["PUBLISHED"], 36, "not one model could be measured"),
         ([], 2, "nothing to compare"),
         (["--recipes", "LINEUP"], 2, "--recipes needs --work"),
+        (["COUNTS", "--train"], 2, "are for the models of --recipes"),
+        (["COUNTS", "--label-map", "a=toxic"], 2, "which are not the labels of any classifier here"),
+        (["COUNTS", "--label-map", "a=toxic,a=non-toxic"], 2, "give each THEIR LABEL=LEVEL once"),
+        (["broken"], 32, "isn't a run record that this chatward reads"),
     ],
 )
 def test_bad_input_is_named_and_nothing_is_left(
@@ -171,13 +175,15 @@ def test_bad_input_is_named_and_nothing_is_left(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "encoder").symlink_to(backbone("bert"))
+    shutil.copytree(counts, tmp_path / "broken")
+    (tmp_path / "broken" / "run.json").write_text("{")
     named = {"COUNTS": counts, "PUBLISHED": PUBLISHED, "LINEUP": LINEUP}
     done = chatward(
         *("compare", *(named.get(a, a) for a in arguments), "--data", GOSU, "--report", "report"), cwd=tmp_path
     )
     assert done.returncode == code, done.stderr
     assert words in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "encoder"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "empty", "encoder"]
 
 
 def test_a_lineup_is_trained_resumed_and_one_failure_costs_only_itself(
@@ -223,9 +229,18 @@ def test_a_lineup_is_trained_resumed_and_one_failure_costs_only_itself(
     held = json.loads((tmp_path / "work" / "models" / "counts" / "run.json").read_text())["held_out"]["rows"]
     assert {model["figures"]["rows"] for model in found["models"]} == {held}
     assert not any("trained on" in said for said in found["warnings"])
-    done = chatward(*(a for a in given if a != "--train"), "--hold-out", "2/4")
+    assert str(tmp_path) not in json.dumps(found), "no path of this machine"
+    again = given[: given.index("--train")]
+    done = chatward(*again, "--hold-out", "2/4")
     assert done.returncode == 2
-    assert "was made from another recipe, other rows or another fold than now" in done.stderr
+    assert "was made from another fold than now" in done.stderr
+    done = chatward(*again, "--train", "--backbone", f"some/albert={backbone('bert')}")
+    assert done.returncode == 2
+    assert "was made from another backbone than now" in done.stderr
+    (tmp_path / "work" / "models" / "counts" / "run.json").write_text("[]")
+    done = chatward(*again)
+    assert done.returncode == 32
+    assert "isn't a run record that this chatward reads" in done.stderr
 
 
 def test_a_lineup_of_different_rows_is_refused(chatward: Run, tmp_path: Path) -> None:
@@ -257,3 +272,11 @@ def test_a_published_file_with_a_slip_is_named(chatward: Run, counts: Path, tmp_
     done = chatward("compare", counts, wrong, "--data", GOSU)
     assert done.returncode == 20
     assert "has a share outside 0 to 1: write 82.1 % as 0.821" in done.stderr
+    wrong.write_text(PUBLISHED.read_text().replace("recall = 0.72\nf1 = 0.71", "recall = 0.71\nf1 = 0.72"))
+    done = chatward("compare", counts, wrong, "--data", GOSU)
+    assert done.returncode == 20
+    assert "check that none of them were swapped" in done.stderr
+    wrong.write_text(PUBLISHED.read_text().replace('label = "toxic"', 'label = "mild toxicity"', 1))
+    done = chatward("compare", counts, wrong, "--data", GOSU)
+    assert done.returncode == 20
+    assert "give each of non-toxic, mild toxicity, toxic once, or none" in done.stderr

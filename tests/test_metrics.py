@@ -66,23 +66,42 @@ def test_every_figure_on_every_sample_is_scikit_learns() -> None:
     assert weights.shape == (40, 120)
     assert (weights.reshape(40, 40, 3).std(axis=2) == 0).all(), "rows of a group are drawn together"
     assert (weights.reshape(40, 40, 3)[:, :, 0].sum(axis=1) == 40).all()
+    errors = []
     for number, times in enumerate(weights):
         rows = np.repeat(np.arange(120), times)
         expected = {k: v for k, v in metrics.headline(p[rows], truth[rows]).items() if k != "rows"}
         for label, values in metrics.per_class(p[rows], truth[rows]).items():
             expected |= {f"{label}/{name}": values[name] for name in ("precision", "recall", "f1")}
         assert expected.keys() == drawn.keys()
+        errors.append(expected.pop("ece"))
         for key, value in expected.items():
             assert drawn[key][number] == pytest.approx(value, abs=1e-9), key
+    # Drawing with replacement makes calibration look worse than it is: its samples are moved back, all alike.
+    whole = metrics.expected_calibration_error(p, truth)
+    assert np.mean(errors) > whole
+    assert drawn["ece"] == pytest.approx(np.array(errors) - np.mean(errors) + whole, abs=1e-9)
 
 
 def test_a_sample_without_a_kind_leaves_its_figures_open() -> None:
-    p = np.array([[0.9, 0.05, 0.05], [0.2, 0.4, 0.4]])
-    drawn = draw(p, np.array([0, 2]), Samples(["a", "b"], 200))
+    p = np.array([[0.9, 0.05, 0.05]] * 11 + [[0.2, 0.4, 0.4]])
+    drawn = draw(p, np.array([0] * 11 + [2]), Samples([str(i) for i in range(12)], 300))
     area = drawn["roc_auc"]
     assert np.isnan(area).any() and (area[~np.isnan(area)] == 1).all()
     assert not np.isnan(drawn["macro_f1"]).any()
     assert interval(np.array([np.nan, np.nan, 1.0])) is None
+
+
+def test_few_groups_give_no_interval_and_no_verdict() -> None:
+    """Nine copies of one difference are certain of themselves and of nothing else."""
+    truth = np.array([2] * 90)
+    good, poor = np.tile([0.1, 0.1, 0.8], (90, 1)), np.tile([0.8, 0.1, 0.1], (90, 1))
+    groups = [str(i // 10) for i in range(90)]
+    told = differences({"good": good, "poor": poor}, truth, groups, 100, 0)
+    assert {d["verdict"] for d in told} == {"can't tell at 95 %"} and {d["interval"] for d in told} == {None}
+    report = assess(good, truth, groups, [], 100, 0)
+    assert set(report["intervals"].values()) == {None}
+    assert any("of 9 groups: fewer than 10 give no intervals" in said for said in report["warnings"])
+    assert interval(draw(good, truth, Samples([str(i // 9) for i in range(90)], 100))["accuracy"]) == [1.0, 1.0]
 
 
 def test_ranking_by_hand() -> None:

@@ -20,11 +20,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from chatward.errors import ManifestError, ModelFormatError, ModelIntegrityError, ModelNotFoundError
+from chatward.errors import (
+    ManifestError,
+    ModelFormatError,
+    ModelIntegrityError,
+    ModelNotFoundError,
+    OutputError,
+)
 from chatward.schema import LABELS
 from chatward.text import NORMALISER_VERSION
 
@@ -61,6 +71,35 @@ class Manifest:
     labels: tuple[str, ...] = LABELS
     normaliser: int = NORMALISER_VERSION
     format: int = FORMAT
+
+
+@contextmanager
+def new_folder(out: Path | None, option: str = "--out") -> Iterator[Path]:
+    """Give a folder to write into, which becomes *out* at the end, or vanishes where anything goes wrong or *out* is None.
+
+    option: the command line's name for *out*, for errors. Raises OutputError where *out* exists, or can't be made or filled.
+    """
+    if out is not None and (out.exists() or out.is_symlink()):
+        raise OutputError(f"{str(out)!r} is there already: give another {option}, or remove it first")
+    try:
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{out.name}." if out else "chatward-"
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent if out else None))
+    except OSError as error:
+        raise OutputError(f"{str(out)!r} can't be made ({error.strerror}): give another {option}") from None
+    try:
+        yield scratch
+        if out is not None:
+            scratch.chmod(0o755)
+            try:
+                scratch.rename(out)
+            except OSError as error:
+                raise OutputError(
+                    f"{str(out)!r} can't be put in its place ({error.strerror}): give another {option}"
+                ) from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def default_model() -> Path:

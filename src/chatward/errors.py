@@ -31,7 +31,20 @@ Codes 0, 1, 2 and 130 keep their usual meaning: success, unforeseen failure, wro
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from typing import ClassVar, Final
+
+_FOLDERS: Final = re.compile(
+    r"(?<![\w:/.\\])(?:~|\.{0,2}|[A-Za-z]:)(?:[/\\][^\s'\"/\\:,;()]+)*[/\\](?=[^\s'\"/\\:,;()])"
+)
+
+
+def without_paths(text: str) -> str:
+    """Return *text* with each path of folders left out before a file's name: where files lay is nobody's business.
+
+    Hub names (``user/model``) and addresses stay as they are.
+    """
+    return _FOLDERS.sub("", text)
 
 
 class ChatwardError(Exception):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chatward.carbon.report import Component
+from chatward.errors import without_paths
 
 _READABLE_S: Final = 1.0  # a driver's counter may stand still for a while, but never that long
 
@@ -85,7 +86,7 @@ class GpuWatch:
         except (AttributeError, TypeError):  # no such call, or None for an answer
             return "it reads nothing"
         except Exception as error:
-            return f"{type(error).__name__}: {error}"
+            return f"{type(error).__name__}: {without_paths(str(error))}"
         if not watts:
             return "it reads nothing"
         return (

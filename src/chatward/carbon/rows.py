@@ -8,6 +8,8 @@ from pathlib import Path
 from codecarbon.output_methods.base_output import BaseOutput
 from codecarbon.output_methods.emissions_data import EmissionsData
 
+from chatward.errors import without_paths
+
 
 class Rows(BaseOutput):
     """One row a run in CodeCarbon's own columns: new when the run is first saved, replaced whenever it is saved again.
@@ -26,7 +28,9 @@ class Rows(BaseOutput):
             self._write(new)
             self.problem = ""
         except (OSError, ValueError, csv.Error) as error:
-            self.problem = f"{self._path.name} couldn't be written ({type(error).__name__}: {error})"
+            self.problem = (
+                f"{self._path.name} couldn't be written ({type(error).__name__}: {without_paths(str(error))})"
+            )
 
     def live_out(self, total: EmissionsData, delta: EmissionsData) -> None:
         self.out(total, delta)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from chatward.carbon.gpus import GpuWatch, gpu_in_sight
 from chatward.carbon.report import WORLD, Component, EmissionReport, grams, recorded, untracked
 from chatward.carbon.speech import Listener
+from chatward.errors import without_paths
 
 EMISSIONS_FILE: Final = "emissions.csv"
 FORCED: Final = "a grid intensity given to CodeCarbon"
@@ -85,10 +86,16 @@ class _Run:
             import codecarbon
         except ModuleNotFoundError as error:
             missing = "codecarbon isn't installed"
-            self._problem = missing if error.name == "codecarbon" else f"codecarbon can't be imported ({error})"
+            self._problem = (
+                missing
+                if error.name == "codecarbon"
+                else f"codecarbon can't be imported ({without_paths(str(error))})"
+            )
             return
         except Exception as error:
-            self._problem = f"codecarbon can't be imported ({type(error).__name__}: {error})"
+            self._problem = (
+                f"codecarbon can't be imported ({type(error).__name__}: {without_paths(str(error))})"
+            )
             return
         self._said.remember_log()
         try:
@@ -103,7 +110,7 @@ class _Run:
                 self._problem = self._said.last or "CodeCarbon didn't start, and gave no reason"
         except Exception as error:
             self._tracker = None
-            self._problem = f"{type(error).__name__}: {error}"
+            self._problem = f"{type(error).__name__}: {without_paths(str(error))}"
 
     def _read_earlier(self) -> None:
         if not self._sum_up:
@@ -166,7 +173,7 @@ class _Run:
                 try:
                     function()
                 except Exception as error:
-                    self._failures.append(f"{type(error).__name__}: {error}")
+                    self._failures.append(f"{type(error).__name__}: {without_paths(str(error))}")
                     if scheduler is getattr(tracker, "_scheduler", None):
                         # Or the components read before the one that failed would be counted again.
                         tracker._last_measured_time = time.perf_counter()
@@ -194,7 +201,7 @@ class _Run:
                     )
                 return self._report(data)
         except Exception as error:  # whatever a tracker does, the work it is put around must live
-            return self._nothing(f"{type(error).__name__}: {error}")
+            return self._nothing(f"{type(error).__name__}: {without_paths(str(error))}")
         finally:
             self._ended = True
             if self._tracker is not None:

@@ -120,7 +120,7 @@ def _cells(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     head = text.split("\n", 1)[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
     try:
-        header = next(reader)
+        header = next(reader, [])
         if lacking := [name for name in COLUMNS if name not in header]:
             raise CorrectionsError(
                 f"{str(path)!r} has no column {lacking[0]!r}; it has {', '.join(map(repr, header))}: "

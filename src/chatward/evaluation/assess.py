@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from chatward.evaluation import metrics
-from chatward.evaluation.bootstrap import Samples, draw, interval
+from chatward.evaluation.bootstrap import FEWEST_GROUPS, Samples, draw, interval
 from chatward.schema import LABELS
 
 if TYPE_CHECKING:
@@ -49,25 +49,29 @@ def assess(
         per_class[label] = {**values, "intervals": spans}
     return {
         "figures": metrics.headline(probabilities, truth),
-        "intervals": {key: interval(found[key]) for key in HEADLINE},
+        "intervals": {key: interval(found[key], low=0.0) for key in HEADLINE},
         "draws": draws,
         "per_class": per_class,
         "confusion": metrics.confusion(probabilities, truth),
         "calibration": metrics.calibration(probabilities, truth),
         "curves": metrics.curves(probabilities, truth),
         "slices": [_slice(part, probabilities, truth, groups, draws, seed) for part in parts],
-        "warnings": warnings_of(truth),
+        "warnings": warnings_of(truth, len(set(groups))),
     }
 
 
-def warnings_of(truth: NDArray[Any]) -> list[str]:
-    """Return what the rows themselves leave undefined or coarse."""
+def warnings_of(truth: NDArray[Any], groups: int) -> list[str]:
+    """Return what the rows themselves leave undefined or coarse. groups: how many there are of them."""
     said = [
         f"no row is labelled {label!r}: its precision, recall and F1 are given as 0, and macro F1 leaves it out unless "
         "some row was called so"
         for i, label in enumerate(LABELS)
         if not (truth == i).any()
     ]
+    if groups < FEWEST_GROUPS:
+        said.append(
+            f"the rows are of {groups} groups: fewer than {FEWEST_GROUPS} give no intervals, and no difference can be told"
+        )
     clean, flagged = int((truth == 0).sum()), int((truth > 0).sum())
     if not clean or not flagged:
         kind = "non-toxic" if not clean else "mild or toxic"

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DRAWS: Final = 1000
+FEWEST_GROUPS: Final = 10
+"""Of fewer groups no sample says how other rows would have fared: there are no intervals then."""
+
+BIASED: Final = ("ece",)
+"""Figures that drawing with replacement makes larger than they are: their samples are moved back by the difference."""
+
 _LEVEL: Final = (2.5, 97.5)
 _BLOCK: Final = 4_000_000  # row counts held at once
 _TINY: Final = 1e-12
@@ -32,7 +38,7 @@ class Samples:
     def __init__(self, groups: Sequence[str], draws: int = DRAWS, seed: int = 0) -> None:
         names: dict[str, int] = {}
         self._group = np.array([names.setdefault(group, len(names)) for group in groups], int)
-        self._groups, self.draws, self._seed = len(names), draws, seed
+        self.groups, self.draws, self._seed = len(names), draws, seed
 
     def blocks(self) -> Iterator[NDArray[np.float64]]:
         """Yield samples x rows: how often each row was drawn."""
@@ -40,7 +46,7 @@ class Samples:
         size = max(1, min(self.draws, _BLOCK // max(1, len(self._group))))
         for start in range(0, self.draws, size):
             count = min(size, self.draws - start)
-            drawn = rng.multinomial(self._groups, np.full(self._groups, 1 / self._groups), size=count)
+            drawn = rng.multinomial(self.groups, np.full(self.groups, 1 / self.groups), size=count)
             yield drawn[:, self._group].astype(np.float64)
 
 
@@ -48,20 +54,30 @@ def draw(probabilities: NDArray[Any], truth: NDArray[Any], samples: Samples) -> 
     """Return every figure of `metrics.headline` but rows, and each level's precision, recall and F1, on each sample.
 
     Names of the latter are ``"toxic/recall"`` and so on. A figure that a sample has no rows for is NaN there, except for
-    F1, precision and recall, which are 0 as in `metrics`.
+    F1, precision and recall, which are 0 as in `metrics`. Samples of BIASED figures are moved so that their mean is the
+    figure on all rows (Efron and Tibshirani 1993, chapter 10). All are NaN where there are fewer than FEWEST_GROUPS groups.
     """
     rows = _Rows(probabilities, truth)
     parts = [rows.figures(block) for block in samples.blocks()]
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    found = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    if samples.groups < FEWEST_GROUPS:
+        return {key: np.full_like(values, np.nan) for key, values in found.items()}
+    whole = rows.figures(np.ones((1, len(truth))))
+    for key in BIASED:
+        found[key] = found[key] - (found[key].mean() - whole[key][0])
+    return found
 
 
-def interval(values: NDArray[Any]) -> list[float] | None:
-    """Return the 95 % percentile interval of a figure's values on all samples; None where it is undefined on most."""
+def interval(values: NDArray[Any], low: float = -np.inf) -> list[float] | None:
+    """Return the 95 % percentile interval of a figure's values on all samples; None where it is undefined on most.
+
+    low: smallest value the figure can have.
+    """
     defined = values[~np.isnan(values)]
     if len(defined) < len(values) / 2:
         return None
-    low, high = np.percentile(defined, _LEVEL)
-    return [float(low), float(high)]
+    least, most = np.percentile(defined, _LEVEL)
+    return [max(low, float(least)), float(most)]
 
 
 class _Rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import tempfile
 import time
@@ -79,7 +78,11 @@ def _timed(
     return found, tracking.report
 
 
-def _peak_memory_mb() -> float:
-    """Return this process's peak resident memory in MB (2^20 bytes)."""
+def _peak_memory_mb() -> float | None:
+    """Return this process's peak resident memory in MB (2^20 bytes); None where the system doesn't tell."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,7 +1,11 @@
-"""Any sequence classifier of `transformers`, by Hub name or folder, its labels brought to the three levels."""
+"""Any sequence classifier of `transformers`, by Hub name or folder, its labels brought to the three levels.
+
+It runs on the CPU, as everything that is compared does: milliseconds and watt-hours of different devices don't compare.
+"""
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from chatward.errors import BackboneError, LabelsError
 from chatward.schema import LABELS
-from chatward.training.encoder import loading, quieten
+from chatward.training.encoder import loading, longest_input, quieten
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,16 +27,24 @@ _MOST_TOKENS: Final = 512
 
 
 class Classifier:
-    """A loaded classifier. size_mb: of its weights and tokenizer. notes: levels it can't say."""
+    """A loaded classifier. labels: its own, in order. size_mb: of its weights and tokenizer. notes: levels it can't say."""
 
     def __init__(
-        self, network: Any, tokenizer: Any, places: list[int], size_mb: float, notes: list[str]
+        self,
+        network: Any,
+        tokenizer: Any,
+        labels: list[str],
+        places: list[int],
+        size_mb: float,
+        notes: list[str],
     ) -> None:
-        """places: for each of the network's outputs the level it counts for."""
+        """labels, places: for each of the network's outputs its name and the level it counts for."""
+        self.labels = labels
         self._network, self._tokenizer = network, tokenizer
         self._to_levels = np.eye(len(LABELS))[places]
         self.size_mb, self.notes = size_mb, notes
-        self._longest = min(_MOST_TOKENS, int(tokenizer.model_max_length))
+        self._longest = min(_MOST_TOKENS, int(tokenizer.model_max_length), longest_input(network.config))
+        self._takes = set(inspect.signature(network.forward).parameters)
 
     @torch.no_grad()
     def probabilities(self, messages: list[str]) -> NDArray[np.float64]:
@@ -47,9 +59,10 @@ class Classifier:
                 truncation=True,
                 max_length=self._longest,
                 return_tensors="pt",
-            ).to(self._network.device)
-            logits = self._network(**inputs).logits
-            out[places] = torch.softmax(logits.double(), dim=-1).cpu().numpy() @ self._to_levels
+            )
+            names = [name for name in inputs if name in self._takes]
+            logits = self._network(**{name: inputs[name] for name in names}).logits
+            out[places] = torch.softmax(logits.double(), dim=-1).numpy() @ self._to_levels
         return out
 
 
@@ -70,6 +83,11 @@ def open_classifier(name: str, maps: Sequence[dict[str, str]] = ()) -> Classifie
         return tokenizer, network, loaded
 
     tokenizer, network, loaded = loading(name, load, "model", "a sequence classifier")
+    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
+        lacking = "padding token" if tokenizer.is_fast else "fast tokenizer (tokenizer.json)"
+        raise BackboneError(
+            f"model {name!r} has no {lacking}, which batches of messages need: choose an encoder's classifier"
+        )
     if loaded["missing_keys"]:
         raise BackboneError(
             f"model {name!r} lacks the weights {sorted(loaded['missing_keys'])[0]!r}: it isn't fine-tuned as a classifier; "
@@ -84,8 +102,7 @@ def open_classifier(name: str, maps: Sequence[dict[str, str]] = ()) -> Classifie
     places = _places(name, labels, maps)
     absent = [label for i, label in enumerate(LABELS) if i not in places]
     notes = [f"{Path(name).name} can't say {label!r}: no label of its own stands for it" for label in absent]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Classifier(network.eval().to(device), tokenizer, places, _megabytes(network, tokenizer), notes)
+    return Classifier(network.eval(), tokenizer, labels, places, _megabytes(network, tokenizer), notes)
 
 
 def _places(name: str, labels: list[str], maps: Sequence[dict[str, str]]) -> list[int]:

@@ -16,7 +16,7 @@ from chatward.evaluation.paired import differences
 from chatward.lab.contenders import Contender, one_at_a_time_ms
 from chatward.lab.evaluate import Measuring, answer, header
 from chatward.lab.published import Published
-from chatward.lab.rows import Labelled, seen_warning
+from chatward.lab.rows import Labelled, seen_warnings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 def compare(
     contenders: Sequence[Contender],
     published: Sequence[Published],
+    path: Path,
     rows: Labelled,
     folder: Path,
     how: Measuring,
@@ -32,7 +33,7 @@ def compare(
     baseline: str | None = None,
     failed: Sequence[dict[str, str]] = (),
 ) -> dict[str, Any]:
-    """Measure each of *contenders* on *rows*, one after the other, and return what the comparison's report is made of.
+    """Measure each of *contenders* on *rows* of the file *path*, one after the other, and return what the comparison's report is made of.
 
     published: shown as such, in no difference. baseline: the model the others are set against where only one pair is
     shown; None takes the first. failed: models that couldn't be had, each with ``name`` and ``reason``.
@@ -51,13 +52,16 @@ def compare(
     if baseline is not None and baseline not in names:
         raise UsageError(f"--baseline is {baseline!r}; the models measured are: {', '.join(names)}")
     answers: dict[str, NDArray[np.float64]] = {}
-    models, warnings = [], []
+    models, warnings = [], list(rows.warnings)
     for contender in contenders:
         measured = answer(contender, rows, folder, how)
         answers[contender.name] = measured.probabilities
         found = assess(measured.probabilities, rows.truth, rows.groups, (), how.draws, how.seed)
-        seen = seen_warning(contender.name, contender.record, rows.facts)
-        warnings += [*([seen] if seen else []), *contender.notes, *found["warnings"]]
+        warnings += [
+            *seen_warnings(contender.name, contender.record, path, rows),
+            *contender.notes,
+            *found["warnings"],
+        ]
         warnings += [f"{contender.name}: {said}" for said in measured.emissions.warnings]
         models.append(
             {

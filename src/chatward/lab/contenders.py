@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 from chatward import artifact
 from chatward.detection.detector import Detector
 from chatward.errors import MissingExtraError, ModelNotFoundError, UsageError
-from chatward.lab.rows import Record
+from chatward.lab.rows import Record, read_record
 from chatward.lab.wordcount import ARRAYS_FILE, SETTINGS_FILE, WordCounts
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ DEFAULT: Final = "default"
 """What stands for the model that ships with chatward."""
 
 LabelMap = dict[str, str]
+_LOST_POINTS: Final = 0.3
 _TIMED_MESSAGES: Final = 200
 _TIMED_SECONDS: Final = 10.0
 
@@ -65,10 +65,11 @@ def open_contender(given: str, maps: Sequence[LabelMap] = (), threads: int | Non
     if given == DEFAULT or (folder / artifact.MANIFEST_FILE).is_file():
         size = _megabytes(folder, [artifact.GRAPH_FILE, artifact.TOKENIZER_FILE])
         model = _Folder(Detector.load(folder, threads=threads))
-        return Contender(name, "chatward", model, size, _record(folder))
+        record = read_record(folder)
+        return Contender(name, "chatward", model, size, record, tuple(_lost_in_int8(name, record)))
     if (folder / SETTINGS_FILE).is_file():
         size = _megabytes(folder, [SETTINGS_FILE, ARRAYS_FILE])
-        return Contender(name, "word counts", WordCounts.load(folder), size, _record(folder))
+        return Contender(name, "word counts", WordCounts.load(folder), size, read_record(folder))
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ModelNotFoundError(
             f"{given!r} holds no model: a chatward folder has {artifact.MANIFEST_FILE}, word counts have {SETTINGS_FILE}, "
@@ -81,7 +82,11 @@ def open_contender(given: str, maps: Sequence[LabelMap] = (), threads: int | Non
             "train", f"{given!r} is no chatward folder; a transformers classifier"
         ) from error
     classifier = open_classifier(given, maps)
-    return Contender(name, "transformers", classifier, classifier.size_mb, notes=tuple(classifier.notes))
+    # The weights that `chatward train` leaves in MODEL/pytorch are of that model.
+    beside = folder.parent if folder.name == artifact.PYTORCH_FOLDER else folder
+    return Contender(
+        name, "transformers", classifier, classifier.size_mb, read_record(beside), tuple(classifier.notes)
+    )
 
 
 def one_at_a_time_ms(model: Answers, messages: list[str]) -> float:
@@ -99,6 +104,15 @@ def one_at_a_time_ms(model: Answers, messages: list[str]) -> float:
     return 1000 * median(times)
 
 
+def _lost_in_int8(name: str, record: Record | None) -> list[str]:
+    """Say so where rounding to int8 cost a model more macro F1 than a comparison should hide."""
+    parity = (record or {}).get("parity", {})
+    lost = parity.get("macro_f1_pytorch", 0.0) - parity.get("macro_f1_int8", 0.0)
+    if lost <= _LOST_POINTS:
+        return []
+    return [f"{name} lost {lost:.1f} points of macro F1 on its validation rows when it was rounded to int8"]
+
+
 def parse_label_map(text: str) -> LabelMap:
     """Read ``THEIRS=OURS,...``; UsageError where a part is malformed or ours isn't one of the levels."""
     from chatward.schema import LABELS
@@ -106,12 +120,25 @@ def parse_label_map(text: str) -> LabelMap:
     found: LabelMap = {}
     for part in text.split(","):
         theirs, _, ours = (piece.strip() for piece in part.rpartition("="))
-        if not theirs or ours not in LABELS:
+        if not theirs or ours not in LABELS or theirs in found:
             raise UsageError(
-                f"--label-map has {part.strip()!r}: give THEIR LABEL=LEVEL, where LEVEL is one of {', '.join(LABELS)}"
+                f"--label-map has {part.strip()!r}: give each THEIR LABEL=LEVEL once, where LEVEL is one of {', '.join(LABELS)}"
             )
         found[theirs] = ours
     return found
+
+
+def check_maps(maps: Sequence[LabelMap], contenders: Sequence[Contender]) -> None:
+    """Raise UsageError where one of *maps* fits no classifier, or two are of the same labels."""
+    labels = [set(getattr(contender.model, "labels", ())) for contender in contenders]
+    for i, given in enumerate(maps):
+        if set(given) not in labels:
+            raise UsageError(
+                f"--label-map names {', '.join(map(repr, given))}, which are not the labels of any classifier here: "
+                "name each label of the classifier it is for"
+            )
+        if any(set(given) == set(other) for other in maps[:i]):
+            raise UsageError(f"--label-map was given twice for the labels {', '.join(map(repr, given))}")
 
 
 class _Folder:
@@ -120,14 +147,6 @@ class _Folder:
 
     def probabilities(self, messages: list[str]) -> NDArray[np.float64]:
         return np.array([list(p.probabilities.values()) for p in self._detector.predict(messages)])
-
-
-def _record(folder: Path) -> Record | None:
-    try:
-        found: Record = json.loads((folder / artifact.RUN_FILE).read_bytes())
-    except FileNotFoundError:
-        return None
-    return found
 
 
 def _megabytes(folder: Path, names: Sequence[str]) -> float:

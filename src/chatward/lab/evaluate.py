@@ -6,12 +6,8 @@ import datetime
 import json
 import os
 import platform
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,11 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from chatward import __version__, carbon
-from chatward.errors import OutputError
 from chatward.evaluation.assess import assess
 from chatward.evaluation.bootstrap import DRAWS
 from chatward.lab.contenders import Contender
-from chatward.lab.rows import Labelled, seen_warning
+from chatward.lab.rows import Labelled, seen_warnings
 from chatward.schema import LABELS
 
 if TYPE_CHECKING:
@@ -62,25 +57,20 @@ def answer(contender: Contender, rows: Labelled, folder: Path, how: Measuring) -
     return Measured(probabilities, len(rows.texts) / max(seconds, 1e-9), tracking.report)
 
 
-def evaluate(contender: Contender, rows: Labelled, folder: Path, how: Measuring) -> dict[str, Any]:
-    """Measure *contender* on *rows*, and return what `chatward.evaluation.report` makes a report of.
+def evaluate(contender: Contender, path: Path, rows: Labelled, folder: Path, how: Measuring) -> dict[str, Any]:
+    """Measure *contender* on *rows* of the file *path*, and return what `chatward.evaluation.report` makes a report of.
 
     folder: where ``emissions.csv`` is written.
     """
     measured = answer(contender, rows, folder, how)
     found = assess(measured.probabilities, rows.truth, rows.groups, rows.parts, how.draws, how.seed)
-    seen = seen_warning(contender.name, contender.record, rows.facts)
+    known = [*rows.warnings, *seen_warnings(contender.name, contender.record, path, rows), *contender.notes]
     return {
         **header(how),
         "model": contender.facts,
         "data": rows.facts,
         **found,
-        "warnings": [
-            *([seen] if seen else []),
-            *contender.notes,
-            *found["warnings"],
-            *measured.emissions.warnings,
-        ],
+        "warnings": [*known, *found["warnings"], *measured.emissions.warnings],
         "wrong": most_wrong(measured.probabilities, rows),
         "emissions": measured.emissions.as_dict(),
         "messages_per_s": measured.messages_per_s,
@@ -117,30 +107,6 @@ def most_wrong(probabilities: NDArray[Any], rows: Labelled, count: int = _WRONG)
         }
         for i in order.tolist()
     ]
-
-
-@contextmanager
-def new_folder(out: Path | None, option: str = "--report") -> Iterator[Path]:
-    """Give a folder to write into, which becomes *out* at the end, or vanishes where anything goes wrong or *out* is None.
-
-    option: by which the user named it. Raises OutputError where *out* exists, or can't be made.
-    """
-    if out is not None and (out.exists() or out.is_symlink()):
-        raise OutputError(f"{str(out)!r} is there already: give another {option}, or remove it first")
-    try:
-        if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{out.name}." if out else "chatward-"
-        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent if out else None))
-    except OSError as error:
-        raise OutputError(f"{str(out)!r} can't be made ({error.strerror}): give another {option}") from None
-    try:
-        yield scratch
-        if out is not None:
-            scratch.chmod(0o755)
-            scratch.rename(out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_json(path: Path, content: Any) -> None:

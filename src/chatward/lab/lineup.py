@@ -4,23 +4,24 @@ and one that fails costs only itself.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from chatward import __version__, artifact, carbon
 from chatward.data.prepare import gather
 from chatward.data.sources import Source, data_folder, read_rows
 from chatward.data.splits import HoldOut, hold_out
-from chatward.errors import BackboneError, ParityError, RecipeError, UsageError
-from chatward.lab.evaluate import new_folder, write_json
+from chatward.errors import ChatwardError, ManifestError, OutputError, RecipeError, UsageError, without_paths
+from chatward.lab.evaluate import write_json
+from chatward.lab.rows import Record, read_record
 from chatward.lab.wordcount import WordCounts
 from chatward.schema import LABELS
-from chatward.training.config import Recipe, WordCountRecipe, from_table, read_recipe, read_toml
+from chatward.training.config import Recipe, WordCountRecipe, check_levels, from_table, read_recipe, read_toml
 
 if TYPE_CHECKING:
     from chatward.training.loop import Progress
@@ -77,21 +78,19 @@ def read_lineup(folder: Path) -> list[Entry]:
     return entries
 
 
-def held_rows(entries: list[Entry], data: str) -> tuple[Path, Source]:
-    """Return the file of the line-up's first set, a fold of which is compared on, and how it is read."""
-    source = entries[0].sets[0]
-    return data_folder(data) / source.file, source
+def measured_file(entries: list[Entry], data: str) -> Path:
+    """Return the file a fold of which is compared on: that of the line-up's first set."""
+    return data_folder(data) / entries[0].sets[0].file
 
 
 def found_before(entries: list[Entry], data: str, held_out: HoldOut, work: Path) -> list[Outcome]:
     """Return the models that an earlier `train_lineup` left in *work*; raises UsageError where one was made otherwise."""
     reason = "it isn't trained yet: give --train"
-    found = [(entry, work / "models" / entry.name) for entry in entries]
     return [
-        Outcome(entry.name, folder)
-        if _is_made(entry, folder, data, held_out)
+        Outcome(entry.name, work / "models" / entry.name)
+        if _is_made(entry, work, data, held_out)
         else Outcome(entry.name, None, reason)
-        for entry, folder in found
+        for entry in entries
     ]
 
 
@@ -111,24 +110,56 @@ def train_lineup(
 
     data: a folder, or ``"sample"``. work: keeps finished models and unfinished work, so that a killed run goes on.
     backbones: Hub name -> folder to take it from. tell: is told a line a recipe.
-    What goes wrong with one recipe (its backbone can't be had, its export strays, its labels are too few) becomes its
-    Outcome; what would go wrong with all (data that isn't there) is raised.
+    What goes wrong with one recipe (its backbone or a set of its own can't be had, its export strays, memory runs out) becomes
+    its Outcome. Raises what would go wrong with all: DataError (the rows they share), OutputError, UsageError (a model
+    in *work* that was made otherwise, or another run there), ManifestError (one that can't be read).
     """
-    data_folder(data)
-    outcomes = []
-    for entry in entries:
-        folder = work / "models" / entry.name
+    with _alone(work):
+        # What was made otherwise is found before hours are spent on the rest.
+        made = {entry.name: _is_made(entry, work, data, held_out, backbones) for entry in entries}
+        outcomes = []
+        for entry in entries:
+            folder = work / "models" / entry.name
+            try:
+                if made[entry.name]:
+                    tell(f"{entry.name}: trained before")
+                else:
+                    source = f" from {without_paths(entry.backbone)}" if entry.backbone else ""
+                    tell(f"{entry.name}: training{source}")
+                    _train(entry, data, held_out, work, backbones, progress, country, pue)
+                outcomes.append(Outcome(entry.name, folder))
+            except (UsageError, OutputError):
+                raise
+            except (ChatwardError, RuntimeError) as error:  # torch's own, such as too little memory on a GPU
+                reason = str(error) if isinstance(error, ChatwardError) else f"{type(error).__name__}: {error}"
+                tell(f"{entry.name}: {reason}")
+                outcomes.append(Outcome(entry.name, None, without_paths(reason)))
+        return outcomes
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Keep a second line-up out of *work* while one is at it; the system lets go of the lock when a run is killed."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        file = (work / ".lock").open("w")
+    except OSError as error:
+        raise OutputError(
+            f"{str(work)!r} can't be written to ({error.strerror}): give another --work"
+        ) from None
+    with file:
         try:
-            if _is_made(entry, folder, data, held_out):
-                tell(f"{entry.name}: trained before")
-            else:
-                tell(f"{entry.name}: training" + (f" from {entry.backbone}" if entry.backbone else ""))
-                _train(entry, data, held_out, work, backbones, progress, country, pue)
-            outcomes.append(Outcome(entry.name, folder))
-        except (BackboneError, ParityError, RecipeError) as error:
-            tell(f"{entry.name}: {error}")
-            outcomes.append(Outcome(entry.name, None, str(error)))
-    return outcomes
+            import fcntl
+        except ModuleNotFoundError:  # Windows has none, and no lock to match it
+            yield
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"another run is at work in {str(work)!r}: wait for it, or give another --work"
+            ) from None
+        yield
 
 
 def _read(path: Path) -> Recipe | WordCountRecipe:
@@ -138,26 +169,56 @@ def _read(path: Path) -> Recipe | WordCountRecipe:
     recipe: WordCountRecipe = from_table(WordCountRecipe, table, str(path), "")
     if recipe.kind != WORD_COUNTS:
         raise RecipeError(f"{path}: kind is {recipe.kind!r}; it must be {WORD_COUNTS!r}, or be left out")
+    check_levels(recipe.sets, str(path), "sets")
     return recipe
 
 
-def _is_made(entry: Entry, folder: Path, data: str, held_out: HoldOut) -> bool:
+def _is_made(
+    entry: Entry, work: Path, data: str, held_out: HoldOut, backbones: Mapping[str, str] | None = None
+) -> bool:
+    """Whether the model of *entry* is in *work*; UsageError where it was made from something else than now.
+
+    backbones: as in `train_lineup`; None doesn't look at what the backbone was.
+    """
+    shared = {source.name: read_rows(data_folder(data), source).sha256 for source in entry.sets}
+    folder = work / "models" / entry.name
     if not folder.exists():
         return False
-    record: dict[str, Any] = json.loads((folder / artifact.RUN_FILE).read_bytes())
-    facts = {source.name: read_rows(data_folder(data), source).sha256 for source in entry.sets}
+    record = read_record(folder)
+    if record is None:
+        raise ManifestError(
+            f"{str(folder)!r} has no {artifact.RUN_FILE}, so it isn't a finished model: remove it"
+        )
     kept = record.get("held_out") or {}
-    same = (
-        record.get("recipe_sha256") == artifact.sha256(entry.path)
-        and {name: found["sha256"] for name, found in record["data"].items()} == facts
-        and (kept.get("fold"), kept.get("folds")) == (held_out.fold + 1, held_out.folds)
-    )
-    if not same:
+    changed = {
+        "recipe": record.get("recipe_sha256") != artifact.sha256(entry.path),
+        "rows": {name: found["sha256"] for name, found in record["data"].items()} != shared,
+        "fold": (kept.get("fold"), kept.get("folds")) != (held_out.fold + 1, held_out.folds),
+        "backbone": backbones is not None and _other_backbone(entry, record, backbones),
+        "chat": _other_chat(entry, record, data),
+    }
+    if any(changed.values()):
+        what = ", ".join(name for name, is_so in changed.items() if is_so)
         raise UsageError(
-            f"{str(folder)!r} was made from another recipe, other rows or another fold than now: "
-            "remove it, or give another --work"
+            f"{str(folder)!r} was made from another {what} than now: remove it, or give another --work"
         )
     return True
+
+
+def _other_backbone(entry: Entry, record: Record, backbones: Mapping[str, str]) -> bool:
+    folder = backbones.get(entry.backbone or "")
+    if folder is None or not Path(folder).is_dir():
+        return False
+    from chatward.training.session import identity
+
+    return bool(record["backbone"]["identity"] != identity(folder))
+
+
+def _other_chat(entry: Entry, record: Record, data: str) -> bool:
+    adapt = entry.recipe.adapt if isinstance(entry.recipe, Recipe) else None
+    files = {source.name: data_folder(data) / source.file for source in (adapt.sets if adapt else [])}
+    now = {name: artifact.sha256(path) for name, path in files.items() if path.is_file()}
+    return any(found["sha256"] != now.get(name) for name, found in record.get("chat", {}).items())
 
 
 def _train(
@@ -204,7 +265,7 @@ def _count(
     split = hold_out(
         range(len(corpus.texts)), corpus.groups, corpus.keys, held_out.folds, held_out.fold, recipe.seed
     )
-    with new_folder(folder) as scratch:
+    with artifact.new_folder(folder) as scratch:
         began = time.monotonic()
         with carbon.track(scratch, "chatward train", country=country, pue=pue) as tracking:
             model = WordCounts.fit(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from chatward.errors import RecipeError
 from chatward.schema import LABELS
 from chatward.training.config import from_table, read_toml
+
+_ROUNDED: Final = 0.0051  # figures are published with two digits
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,13 @@ def read_published(path: Path) -> list[Published]:
     """Read a TOML file such as recipes/published.toml; raises RecipeError, which names key and value."""
     found: _File = from_table(_File, read_toml(path), str(path), "")
     for system in found.systems:
+        names = [level.label for level in system.levels]
+        if names and sorted(names) != sorted(LABELS):
+            raise RecipeError(
+                f"{path}: {system.name} has the levels {', '.join(map(repr, names))}; give each of {', '.join(LABELS)} once, or none"
+            )
         for level in system.levels:
-            if level.label not in LABELS:
-                raise RecipeError(
-                    f"{path}: {system.name} has the level {level.label!r}; the levels are {', '.join(LABELS)}"
-                )
+            _check_f1(level, f"{path}: {system.name}")
         shares = (
             system.accuracy,
             system.macro_f1,
@@ -80,3 +84,16 @@ def read_published(path: Path) -> list[Published]:
         if not all(0 <= value <= 1 for value in shares):
             raise RecipeError(f"{path}: {system.name} has a share outside 0 to 1: write 82.1 % as 0.821")
     return found.systems
+
+
+def _check_f1(level: PublishedLevel, where: str) -> None:
+    """Refuse an F1 that its precision and recall can't give, whatever was rounded away: two of them were swapped."""
+    low, high = (
+        2 * p * r / (p + r) if p + r > 0 else 0.0
+        for p, r in ((level.precision + d, level.recall + d) for d in (-_ROUNDED, _ROUNDED))
+    )
+    if not low - _ROUNDED <= level.f1 <= high + _ROUNDED:
+        raise RecipeError(
+            f"{where}: {level.label} has F1 {level.f1}, which precision {level.precision} and recall {level.recall} "
+            "can't give: check that none of them were swapped"
+        )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chatward import artifact, carbon
 from chatward.data.labelled import read_labelled
-from chatward.data.sources import Rows, Source
+from chatward.data.sources import Rows, Source, read_header, read_rows
 from chatward.data.splits import HoldOut, hold_out
-from chatward.errors import EmptyDataError, UsageError
+from chatward.errors import EmptyDataError, ManifestError, UsageError
 from chatward.evaluation.slices import Slice, slices
 from chatward.schema import LABELS
 from chatward.text import letters
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Labelled:
     """Rows to measure on, in the file's order. texts: as they stand in the file; truth: class ids; groups: of the
-    bootstrap; lines: of the file, from 1. facts: what a report says of them.
+    bootstrap; lines: of the file, from 1. facts: what a report says of them. cut: how a fold was cut that some model
+    held out; None for all rows, or a fold that none says it did. warnings: what has to be known of the rows.
     """
 
     texts: list[str]
@@ -33,6 +36,8 @@ class Labelled:
     lines: list[int]
     facts: dict[str, Any]
     parts: list[Slice]
+    cut: Cut | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,46 @@ class Columns:
 
 
 Record = Mapping[str, Any]
-"""The run record of a model (``run.json``)."""
+"""The run record of a model (``run.json``), as `read_record` checked it."""
+
+
+def read_record(folder: Path) -> Record | None:
+    """Return the run record in *folder*; None where there is none, ManifestError where it can't be used."""
+    path = folder / artifact.RUN_FILE
+    try:
+        found = json.loads(path.read_bytes())
+        recipe = found["recipe"]
+        for entry in recipe.get("finetune", recipe)["sets"]:
+            Source(**entry)
+        hashes = [facts["sha256"] for facts in [*found["data"].values(), *found.get("chat", {}).values()]]
+        kept = found.get("held_out") or {"fold": 1, "folds": 2, "seed": 0}
+        usable = all(isinstance(kept[key], int) for key in ("fold", "folds", "seed")) and all(hashes)
+        emissions = found.get("emissions")
+        if emissions is not None:
+            carbon.report_from(emissions)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ManifestError(
+            f"{str(path)!r} isn't a run record that this chatward reads ({type(error).__name__}: {error}): "
+            "train the model again, or remove that file"
+        ) from None
+    if not usable:
+        raise ManifestError(
+            f"{str(path)!r} has no usable fold or hash: train the model again, or remove that file"
+        )
+    record: Record = found
+    return record
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a fold was cut: the fold, the set's name and the column of its groups in training, and the seed."""
+
+    held_out: HoldOut
+    name: str
+    group: str | None
+    seed: int
 
 
 def open_rows(
@@ -57,17 +101,27 @@ def open_rows(
 ) -> Labelled:
     """Read the rows of *path*, or the fold *held_out* of them.
 
-    records: of the models to be measured. Where one was trained on this file, its fold is cut as in its training: same
-    groups, same seed. training: labelled files whose texts the slices tell apart as seen.
+    records: of the models to be measured. Where one was trained on this file, its rows are read and its fold is cut as in
+    its training: same columns, labels, groups and seed. `Columns.group` then only says which rows the bootstrap draws together.
+    training: labelled files whose texts the slices tell apart as seen.
     Raises what `read_labelled` does; EmptyDataError (no row in the fold); UsageError (two models whose folds differ).
     """
-    rows = read_labelled(path, columns.text, columns.label, columns.group)
-    kept = list(range(len(rows)))
+    read_header(path)  # says what is wrong with the file before it is hashed
+    named = [found for record in records if (found := source_of(record, path)) is not None]
+    source = named[0] if named and columns.text is None and columns.label is None else None
+    group = named[0].group if named else columns.group
+    rows = _read(path, columns, source, group)
+    groups = _read(path, columns, source, columns.group).groups if columns.group else rows.groups
+    kept, said = list(range(len(rows))), list[str]()
+    cut: Cut | None = None
     if held_out is not None:
-        name, seed, group = _cut_of(rows, records, held_out)
-        if group is not None and columns.group is None:
-            rows = read_labelled(path, columns.text, columns.label, group)
-        kept = fold_rows(rows, name, held_out, seed)
+        cut = _cut_of(path, rows, records, held_out)
+        if cut is None:
+            said.append(
+                f"no model here says that it held out fold {held_out} of {path.name}: the fold was cut by text, and a model "
+                "may have been trained on its rows"
+            )
+        kept = fold_rows(rows, cut or Cut(held_out, rows.name, None, 0))
         if not kept:
             raise EmptyDataError(f"fold {held_out} of {str(path)!r} has no row: give fewer folds")
     texts = [rows.originals[i] for i in kept]
@@ -78,6 +132,7 @@ def open_rows(
         "sha256": rows.sha256,
         "rows": len(kept),
         "skipped": rows.skipped,
+        "groups": len({groups[i] for i in kept}),
         "hold_out": str(held_out) if held_out else None,
         "labels": {label: int((truth == i).sum()) for i, label in enumerate(LABELS)},
     }
@@ -86,49 +141,78 @@ def open_rows(
         {key for file in seen for key in file.keys} if training else None,
         {letters(text) for file in seen for text in file.texts},
     )
-    return Labelled(texts, truth, [rows.groups[i] for i in kept], [rows.lines[i] for i in kept], facts, parts)
+    lines = [rows.lines[i] for i in kept]
+    return Labelled(texts, truth, [groups[i] for i in kept], lines, facts, parts, cut, tuple(said))
 
 
-def fold_rows(rows: Rows, name: str, held_out: HoldOut, seed: int) -> list[int]:
-    """Return the rows that training with *seed* holds out of the set *name*, ascending."""
-    groups = [f"{name}:{group}" for group in rows.groups]
-    return hold_out(range(len(rows)), groups, rows.keys, held_out.folds, held_out.fold, seed).held
+def fold_rows(rows: Rows, cut: Cut) -> list[int]:
+    """Return the rows that training holds out of the set, ascending."""
+    groups = [f"{cut.name}:{group}" for group in rows.groups]
+    held_out = cut.held_out
+    return hold_out(range(len(rows)), groups, rows.keys, held_out.folds, held_out.fold, cut.seed).held
 
 
-def _cut_of(rows: Rows, records: Sequence[Record], held_out: HoldOut) -> tuple[str, int, str | None]:
-    """Return the set's name, the seed and the group column by which the fold is cut."""
-    cuts = set()
-    for record in records:
-        name = _set_in(record, rows.sha256)
-        kept = record.get("held_out")
-        if name is None or not kept:
-            continue
-        if (kept["fold"], kept["folds"]) == (held_out.fold + 1, held_out.folds):
-            sources = record["recipe"].get("finetune", record["recipe"])["sets"]
-            group = next(Source(**s).group for s in sources if s["name"] == name)
-            cuts.add((name, int(kept["seed"]), group))
+def _read(path: Path, columns: Columns, source: Source | None, group: str | None) -> Rows:
+    if source is None:
+        return read_labelled(path, columns.text, columns.label, group)
+    return read_rows(path.parent, replace(source, file=path.name, group=group), of_recipe=False)
+
+
+def source_of(record: Record, path: Path) -> Source | None:
+    """Return how a model's training read the file at *path* as rows of the levels; None where it didn't."""
+    name = _set_in(record["data"], artifact.sha256(path))
+    recipe = record["recipe"]
+    sets = recipe.get("finetune", recipe)["sets"]
+    return next((Source(**entry) for entry in sets if entry["name"] == name), None)
+
+
+def cut_in(record: Record, path: Path) -> Cut | None:
+    """Return the fold of the file at *path* that a model's training held out; None where it held out none."""
+    kept, source = record.get("held_out"), source_of(record, path)
+    if not kept or source is None:
+        return None
+    return Cut(HoldOut(kept["fold"] - 1, kept["folds"]), source.name, source.group, kept["seed"])
+
+
+def _cut_of(path: Path, rows: Rows, records: Sequence[Record], held_out: HoldOut) -> Cut | None:
+    cuts = {cut for record in records if (cut := cut_in(record, path)) and cut.held_out == held_out}
     if len(cuts) > 1:
+        ways = "; ".join(sorted(f"set {c.name}, groups {c.group or 'texts'}, seed {c.seed}" for c in cuts))
         raise UsageError(
-            f"the models cut fold {held_out} of {rows.name!r} differently ({'; '.join(map(str, sorted(cuts, key=str)))}): "
+            f"the models cut fold {held_out} of {rows.name!r} differently ({ways}): "
             "train them with one seed and one group column"
         )
-    return cuts.pop() if cuts else (rows.name, 0, None)
+    return cuts.pop() if cuts else None
 
 
-def _set_in(record: Record, sha256: str) -> str | None:
-    """Return the name under which a model was trained on the file of this hash; None where it wasn't."""
-    found = (name for name, facts in record.get("data", {}).items() if facts.get("sha256") == sha256)
-    return next(found, None)
+def _set_in(facts: Mapping[str, Any], sha256: str) -> str | None:
+    """Return the set, of those in *facts*, that was read from the file of this hash."""
+    return next((name for name, found in facts.items() if found.get("sha256") == sha256), None)
 
 
-def seen_warning(name: str, record: Record | None, facts: Mapping[str, Any]) -> str | None:
-    """Say so where the model *name* was trained on the rows it is measured on; None where it wasn't, as far as known."""
-    if record is None or _set_in(record, facts["sha256"]) is None:
-        return None
-    kept = record.get("held_out")
-    if not kept:
-        return f"{name} was trained on this very file: its figures say nothing about rows it hasn't seen"
-    fold = f"{kept['fold']}/{kept['folds']}"
-    if facts["hold_out"] != fold:
-        return f"{name} was trained on rows of this file; those kept out of its training are had with --hold-out {fold}"
-    return None
+def seen_warnings(name: str, record: Record | None, path: Path, rows: Labelled) -> list[str]:
+    """Say what the model *name* was trained on of the rows it is measured on, as far as its record tells."""
+    if record is None:
+        fold = rows.facts["hold_out"]
+        return [f"{name} has no run record: whether it was trained on fold {fold} isn't known"] if fold else []
+    said = []
+    sha256 = rows.facts["sha256"]
+    if _set_in(record.get("chat", {}), sha256) is not None:
+        said.append(
+            f"{name} learned chat from this very file before it was taught the levels: its figures are too good"
+        )
+    if _set_in(record["data"], sha256) is None:
+        return said
+    cut = cut_in(record, path)
+    if cut is None:
+        said.append(f"{name} was trained on this very file: its figures say nothing about rows it hasn't seen")
+    elif rows.cut != cut:
+        said.append(
+            f"{name} was trained on rows of this file; those kept out of its training are had with --hold-out {cut.held_out}"
+        )
+    source = source_of(record, path)
+    if source and (record.get("corrections") or {}).get("changed", {}).get(source.name):
+        said.append(
+            f"{name} learned from corrected labels (--labels); here it is measured on the labels as they stand"
+        )
+    return said

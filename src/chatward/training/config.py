@@ -271,20 +271,29 @@ def _check_sets(recipe: Recipe, path: str) -> None:
             f"{path}: tokens.word_texts is {recipe.tokens.word_texts}, and there is no [adapt] whose texts could "
             "be counted: give one, or set it to 0"
         )
-    stages = {"finetune": recipe.finetune.sets, "adapt": recipe.adapt.sets if recipe.adapt else []}
-    for stage, sets in stages.items():
-        names = [s.name for s in sets]
-        if len(set(names)) != len(names):
-            raise RecipeError(f"{path}: {stage}.sets has two sets of one name: {', '.join(names)}")
-        for i, source in enumerate(sets):
-            ids = set(source.classes.values())
-            if ids != set(range(len(ids))) or len(ids) < 2:
-                raise RecipeError(
-                    f"{path}: {stage}.sets[{i}].classes uses the ids {sorted(ids)}; "
-                    "they must be 0, 1, 2, ... without a gap, two or more"
-                )
-            if stage == "finetune" and len(ids) != len(LABELS):
-                raise RecipeError(
-                    f"{path}: finetune.sets[{i}].classes has {len(ids)} classes; "
-                    f"the levels are {len(LABELS)}: {', '.join(LABELS)}"
-                )
+    check_levels(recipe.finetune.sets, path, "finetune.sets")
+    _check_classes(recipe.adapt.sets if recipe.adapt else [], path, "adapt.sets")
+
+
+def check_levels(sets: list[Source], path: str, where: str) -> None:
+    """Raise RecipeError where *sets* can't be read as rows of the three levels. where: their key, for the message."""
+    _check_classes(sets, path, where)
+    for i, source in enumerate(sets):
+        if source.class_count != len(LABELS):
+            raise RecipeError(
+                f"{path}: {where}[{i}].classes has {source.class_count} classes; "
+                f"the levels are {len(LABELS)}: {', '.join(LABELS)}"
+            )
+
+
+def _check_classes(sets: list[Source], path: str, where: str) -> None:
+    names = [s.name for s in sets]
+    if len(set(names)) != len(names):
+        raise RecipeError(f"{path}: {where} has two sets of one name: {', '.join(names)}")
+    for i, source in enumerate(sets):
+        ids = set(source.classes.values())
+        if ids != set(range(len(ids))) or len(ids) < 2:
+            raise RecipeError(
+                f"{path}: {where}[{i}].classes uses the ids {sorted(ids)}; "
+                "they must be 0, 1, 2, ... without a gap, two or more"
+            )

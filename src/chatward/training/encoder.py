@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers import logging as transformers_logging
 
@@ -119,17 +120,21 @@ def open_backbone(name: str, max_tokens: int, tokens: Tokens, texts: Iterable[st
     if not tokens.closing:
         tokenizer = without_closing(tokenizer, name)
     backbone = Backbone(name, tokenizer, max_tokens, words, pieces)
-    config = backbone._config()
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions:
-        # RoBERTa and its kin count positions from the padding id on.
-        readable = positions - (config.pad_token_id + 1 if "roberta" in config.model_type else 0)
-        if max_tokens > readable:
-            raise RecipeError(
-                f"max_tokens is {max_tokens}, and backbone {name!r} reads {readable} at most: "
-                "lower it in the recipe"
-            )
+    readable = longest_input(backbone._config())
+    if max_tokens > readable:
+        raise RecipeError(
+            f"max_tokens is {max_tokens}, and backbone {name!r} reads {readable} at most: lower it in the recipe"
+        )
     return backbone
+
+
+def longest_input(config: Any) -> int:
+    """Return how many tokens a model of this transformers configuration reads at most; 10^9 where it names no limit."""
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if not positions:
+        return 10**9
+    # RoBERTa and its kin count positions from the padding id on.
+    return positions - (config.pad_token_id + 1 if "roberta" in config.model_type else 0)
 
 
 def copy_weights(source: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
@@ -199,7 +204,8 @@ def loading(name: str, load: Callable[[], Any], what: str = "backbone", kind: st
     """Return ``load()``; BackboneError where it can't be had. what, kind: what *name* is, for the message."""
     try:
         return load()
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    # safetensors' own error is of no other kind; torch raises RuntimeError where shapes don't fit.
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         if Path(name).is_dir():
             cure = f"the folder must hold config.json, tokenizer.json and model.safetensors of {kind}"
         elif any(mark in name for mark in ("\\", "./")) or name.startswith(("/", "~")) or name.count("/") > 1:

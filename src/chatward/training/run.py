@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import shutil
-import tempfile
 import time
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from chatward.data.corrections import read_corrections
 from chatward.data.sources import data_folder, read_rows
 from chatward.data.splits import HoldOut, Split, hold_out
 from chatward.errors import EmptyDataError, OutputError, UsageError
-from chatward.text import normalise
+from chatward.text import grouping_key, normalise
 from chatward.training.calibrate import odds_shift
 from chatward.training.card import write_card
 from chatward.training.config import Recipe, read_recipe
@@ -90,7 +89,7 @@ def train(
             adapted = adapt(session)
             levels = teach(session, adapted, split.train)
             shift_outputs(levels.model, odds_shift(recipe.calibration.odds, levels.temperature))
-            scratch = stack.enter_context(_whole(out))
+            scratch = stack.enter_context(artifact.new_folder(out))
             parity = _export(session, levels, scratch, split.train)
         record = {
             **record_head,
@@ -153,7 +152,7 @@ def fold(
         "emissions": tracking.report.as_dict(),
         "seconds": seconds,
     }
-    with _whole(out) as scratch:
+    with artifact.new_folder(out) as scratch:
         _keep_emissions(session.work, scratch)
         write_json(scratch / FOLDS_FILE, record)
     if work is None:
@@ -188,19 +187,6 @@ def _open(
             f"{str(work)!r} can't be made ({error.strerror}): give another --out or --work"
         ) from None
     return session
-
-
-@contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """Give a folder to write into, which becomes *out* at the end, or vanishes where anything goes wrong."""
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        yield scratch
-        scratch.chmod(0o755)
-        scratch.rename(out)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
 
 
 def _refuse_existing(out: Path, work: Path | None) -> None:
@@ -256,7 +242,9 @@ def _export(session: Session, levels: Levels, folder: Path, rows: Collection[int
         levels.model,
         graph,
         folder,
-        _calibration_rows(session, [tokens[i] for i in rows]),
+        _calibration_rows(
+            session, [tokens[i] for i in rows], {corpus.keys[i] for i in set(range(len(tokens))) - set(rows)}
+        ),
         session.pad_id,
         session.recipe.max_tokens,
     )
@@ -278,15 +266,15 @@ def _export(session: Session, levels: Levels, folder: Path, rows: Collection[int
     return {"int8_products": products, **parity}
 
 
-def _calibration_rows(session: Session, tokens: list[list[int]]) -> list[list[int]]:
+def _calibration_rows(session: Session, tokens: list[list[int]], without: set[str]) -> list[list[int]]:
     """Return token ids of chat from which the int8 scales are taken: no other chat of the parity check, some of its
-    validation rows. tokens: of the rows trained on.
+    validation rows. tokens: of the rows trained on. without: keys of texts that no stage may see.
     """
     step = max(1, len(tokens) // _CALIBRATION_ROWS)
-    return tokens[::step] + _other_chat(session, 0.5)
+    return tokens[::step] + _other_chat(session, 0.5, without)
 
 
-def _other_chat(session: Session, offset: float) -> list[list[int]]:
+def _other_chat(session: Session, offset: float, without: Collection[str] = ()) -> list[list[int]]:
     """Return token ids of up to 4,000 lines, spread evenly over the sets adapted on.
 
     offset: where to begin, from 0 to 1, in steps from one line taken to the next: 0 and 0.5 have no line in common.
@@ -298,7 +286,8 @@ def _other_chat(session: Session, offset: float) -> list[list[int]]:
         texts = sorted(set(read_rows(session.data, source).texts))
         step = max(1, math.ceil(len(texts) * len(sets) / _PARITY_ROWS))
         if offset == 0 or step > 1:
-            rows += session.backbone.encode(texts[int(offset * step) :: step])
+            chosen = texts[int(offset * step) :: step]
+            rows += session.backbone.encode([text for text in chosen if grouping_key(text) not in without])
     return rows
 
 

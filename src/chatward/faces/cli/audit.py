@@ -53,6 +53,8 @@ def audit(
     OUT/labels.csv ranks all rows, the worst label first, with an empty column `corrected` for a person to fill in; `chatward train --labels` uses it.
     """
     with needs("lab", "`chatward audit`"):
+        import cleanlab  # noqa: F401  used after minutes of work, so looked for before
+
         from chatward.lab.audit.run import LABELS_FILE, PAGE_FILE, Question
         from chatward.lab.audit.run import audit as look
     from rich.console import Console
@@ -76,7 +78,7 @@ def audit(
         task = progress.add_task("Asking models that haven't seen the rows", total=None)
         record = look(question, out, lambda done, total: progress.update(task, completed=done, total=total))
     _show(record)
-    console.print(f"To read: {out / PAGE_FILE}; to correct: {out / LABELS_FILE}", soft_wrap=True)
+    console.print(f"To read: {out / PAGE_FILE}; to correct: {out / LABELS_FILE}", soft_wrap=True, markup=False)
 
 
 def _show(record: dict[str, Any]) -> None:
@@ -87,7 +89,7 @@ def _show(record: dict[str, Any]) -> None:
     counts, settings = record["counts"], record["settings"]
     near = counts["near_duplicates"]
     table = Table(
-        title=f"Audit of {counts['rows']:,} rows ({', '.join(record['data'])})",
+        title=Text(f"Audit of {counts['rows']:,} rows ({', '.join(record['data'])})"),
         title_justify="left",
         box=None,
         show_header=False,

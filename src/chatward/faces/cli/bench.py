@@ -62,11 +62,12 @@ def _messages(source: Path | None, text_column: str | None) -> list[str]:
 def _show(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from chatward.faces.cli.emissions import co2e, energy_wh, show_emissions
 
     title = f"{found['model']} on {found['messages']:,} messages of {found['file']}, {found['threads']} threads"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
     for name in ("", "messages/s", "p50 ms", "p95 ms", "p99 ms"):
         table.add_column(name, justify="right" if name else "left")
     for name, key in (("one at a time", "single"), ("batched, a batch", "batched")):
@@ -75,7 +76,9 @@ def _show(found: dict[str, Any]) -> None:
         table.add_row(name, f"{part['messages_per_s']:,.0f}", *times)
     console = Console()
     console.print(table)
-    console.print(f"Peak memory {found['peak_memory_mb']:.0f} MB, model loaded in {found['load_ms']:.0f} ms")
+    memory = found["peak_memory_mb"]
+    peak = "unknown here" if memory is None else f"{memory:.0f} MB"
+    console.print(f"Peak memory {peak}, model loaded in {found['load_ms']:.0f} ms")
     for name, key in (("one at a time", "single"), ("batched", "batched")):
         cost = found[key]["per_1000_messages"]
         if cost["energy_wh"] is not None:

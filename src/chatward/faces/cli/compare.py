@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -82,12 +82,13 @@ def compare(
     Published figures are shown apart. With --recipes, a backbone that can't be loaded is named and the others go on.
     """
     with needs("lab", "`chatward compare`"):
+        from chatward.artifact import new_folder
         from chatward.carbon import check_country
         from chatward.data.splits import HoldOut
         from chatward.evaluation.report import comparison_html, comparison_markdown
         from chatward.lab import evaluate as lab
         from chatward.lab.compare import compare as compare_models
-        from chatward.lab.contenders import open_contender, parse_label_map
+        from chatward.lab.contenders import check_maps, open_contender, parse_label_map
         from chatward.lab.published import read_published
         from chatward.lab.rows import Columns, open_rows
     from chatward.faces.cli.figures import say_where, show_comparison
@@ -99,23 +100,31 @@ def compare(
         )
     if not given and recipes is None:
         raise UsageError("nothing to compare: name models, or give --recipes, such as recipes/lineup")
+    if recipes is None and (train or work or backbone):
+        raise UsageError(
+            "--train, --work and --backbone are for the models of --recipes: give that too, or leave them out"
+        )
+    if backbone and not train:
+        raise UsageError("--backbone is for training: give --train too, or leave it out")
     how = lab.Measuring(draws, seed, check_country(country), pue, typed_command())
     maps = [parse_label_map(text) for text in label_map or []]
     held_out = HoldOut.parse(hold_out) if hold_out else None
     columns = Columns(text_column, label_column, group_column)
     published = [row for name in given if name.endswith(".toml") for row in read_published(Path(name))]
-    with lab.new_folder(report) as folder:
+    with new_folder(report, "--report") as folder:
         contenders = [open_contender(name, maps, threads) for name in given if not name.endswith(".toml")]
         path = Path(data)
         failed: list[dict[str, str]] = []
         if recipes is not None:
-            path, columns, trained, failed = _lineup(
-                recipes, data, held_out, work, train, backbone or [], columns, how.country, pue
+            known = [contender.name for contender in contenders]
+            path, trained, failed = _lineup(
+                recipes, data, held_out, work, train, backbone or [], baseline, known, how.country, pue
             )
             contenders = [open_contender(str(found), maps, threads) for found in trained] + contenders
+        check_maps(maps, contenders)
         records = [c.record for c in contenders if c.record]
         rows = open_rows(path, columns, held_out, records)
-        found = compare_models(contenders, published, rows, folder, how, baseline=baseline, failed=failed)
+        found = compare_models(contenders, published, path, rows, folder, how, baseline=baseline, failed=failed)
         if report is not None:
             lab.write_json(folder / "comparison.json", found)
             (folder / "comparison.md").write_text(
@@ -134,23 +143,28 @@ def _lineup(
     work: Path | None,
     train: bool,
     backbones: list[str],
-    columns: Any,
+    baseline: str | None,
+    others: list[str],
     country: str | None,
     pue: float,
-) -> tuple[Path, Any, list[Path], list[dict[str, str]]]:
-    """Return the file to measure on, its columns, the recipes' model folders, and the recipes that have none."""
+) -> tuple[Path, list[Path], list[dict[str, str]]]:
+    """Return the file to measure on, the recipes' model folders, and the recipes that have none.
+
+    others: names of the models compared beside them, of which *baseline* may be one.
+    """
     from rich.console import Console
 
     from chatward.faces.cli.bars import Bars
-    from chatward.lab.lineup import found_before, held_rows, read_lineup, train_lineup
-    from chatward.lab.rows import Columns
+    from chatward.lab.lineup import found_before, measured_file, read_lineup, train_lineup
 
     if work is None or held_out is None:
         raise UsageError(
             "--recipes needs --work, the folder that keeps their models, and --hold-out, as in 1/5: the rows to compare on"
         )
     entries = read_lineup(recipes)
-    path, source = held_rows(entries, data)
+    if baseline is not None and baseline not in [entry.name for entry in entries] + others:
+        names = ", ".join([*(entry.name for entry in entries), *others])
+        raise UsageError(f"--baseline is {baseline!r}; the models to be compared are: {names}")
     if train:
         replaced = {}
         for pair in backbones:
@@ -178,5 +192,4 @@ def _lineup(
         outcomes = found_before(entries, data, held_out, work)
     trained = [o.folder for o in outcomes if o.folder is not None]
     failed = [{"name": o.name, "reason": o.reason} for o in outcomes if o.folder is None]
-    chosen = Columns(columns.text or source.text, columns.label or source.label, columns.group or source.group)
-    return path, chosen, trained, failed
+    return measured_file(entries, data), trained, failed

@@ -39,7 +39,7 @@ def _parts(raw: dict[str, Any]) -> Any:
     table.add_column(overflow="fold", style="dim")
     for name, part in report.parts.items():
         energy = "-" if part.energy_wh is None else energy_wh(part.energy_wh)
-        table.add_row(name, energy, Text(part.how, style=_HOW_COLOURS[part.how]), part.why)
+        table.add_row(name, energy, Text(part.how, style=_HOW_COLOURS[part.how]), Text(part.why))
     left_out = [name for name, part in report.parts.items() if part.how == "unavailable"]
     without = f"without the {' and the '.join(left_out)}" if left_out else ""
     table.add_row("total", Text(energy_wh(report.energy_wh or 0.0), style="bold"), Text(without, style="red"))

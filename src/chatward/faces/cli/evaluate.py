@@ -57,19 +57,21 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled rows: figures with 95 % intervals, slices, the lines it got most wrong, emissions."""
     with needs("lab", "`chatward evaluate`"):
+        from chatward.artifact import new_folder
         from chatward.carbon import check_country
         from chatward.data.splits import HoldOut
         from chatward.evaluation.report import evaluation_html, evaluation_markdown
         from chatward.lab import evaluate as lab
-        from chatward.lab.contenders import open_contender, parse_label_map
+        from chatward.lab.contenders import check_maps, open_contender, parse_label_map
         from chatward.lab.rows import Columns, open_rows
     from chatward.faces.cli.emissions import show_emissions
     from chatward.faces.cli.figures import say_where, show_evaluation
 
     how = lab.Measuring(draws, seed, check_country(country), pue, typed_command())
     maps = [parse_label_map(text) for text in label_map or []]
-    with lab.new_folder(report) as folder:
+    with new_folder(report, "--report") as folder:
         contender = open_contender(model, maps, threads)
+        check_maps(maps, [contender])
         rows = open_rows(
             data,
             Columns(text_column, label_column, group_column),
@@ -77,7 +79,7 @@ def evaluate(
             [contender.record] if contender.record else [],
             training or [],
         )
-        found = lab.evaluate(contender, rows, folder, how)
+        found = lab.evaluate(contender, data, rows, folder, how)
         if report is not None:
             lab.write_json(folder / "report.json", found)
             (folder / "report.md").write_text(evaluation_markdown(found), encoding="utf-8", errors="replace")

@@ -80,7 +80,7 @@ def show_comparison(comparison: dict[str, Any]) -> None:
         ]
         cost = model["train_g_co2e"]
         table.add_row(
-            model["name"],
+            Text(model["name"]),
             *figures,
             f"{model['size_mb']:.1f}",
             f"{model['ms_per_message']:.2f}",
@@ -97,8 +97,8 @@ def show_comparison(comparison: dict[str, Any]) -> None:
     for system in comparison["published"]:
         numbers = [_number(k, system["figures"][k]) for k in ("accuracy", "macro_f1", "log_loss")]
         cost = system["train_g_co2e"]
-        shown = [system["name"], *numbers, "-", "-", "-", "-" if cost is None else f"{cost:.3g}"]
-        table.add_row(*shown, style="dim")
+        rest = [*numbers, "-", "-", "-", "-" if cost is None else f"{cost:.3g}"]
+        table.add_row(Text(system["name"]), *rest, style="dim")
     _print(table)
     _show_differences(comparison)
     for item in comparison["failed"]:
@@ -110,7 +110,7 @@ def say_where(path: Path) -> None:
     """Say where the report is, on standard error as all that isn't a result."""
     from rich.console import Console
 
-    Console(stderr=True, highlight=False).print(f"Report in {path}", soft_wrap=True)
+    Console(stderr=True, highlight=False).print(f"Report in {path}", soft_wrap=True, markup=False)
 
 
 def _show_differences(comparison: dict[str, Any]) -> None:
@@ -133,7 +133,7 @@ def _show_differences(comparison: dict[str, Any]) -> None:
             )
             for m in metrics
         ]
-        table.add_row(name, *cells)
+        table.add_row(Text(name), *cells)
     _print(table)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,11 +69,10 @@ def needs(extra: str, what: str) -> Iterator[None]:
 
 def typed_command() -> str:
     """Return the command as it was typed, of paths only the names: where files lay is nobody's business."""
-    words = []
-    for word in sys.argv[1:]:
-        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        shown = (
-            Path(value).name if "/" in value and (Path(value).exists() or Path(value).is_absolute()) else value
-        )
-        words.append(f'"{option}{equals}{shown}"' if " " in shown else f"{option}{equals}{shown}")
-    return " ".join(["chatward", *words])
+    shown = ["=".join(_bare(part) for part in word.split("=")) for word in sys.argv[1:]]
+    return shlex.join(["chatward", *shown])
+
+
+def _bare(part: str) -> str:
+    is_path = "/" in part and (Path(part).exists() or part.startswith(("/", "./", "../", "~")))
+    return Path(part).name if is_path else part

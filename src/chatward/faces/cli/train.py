@@ -107,24 +107,24 @@ def train(
                 save_every_s=checkpoint_seconds,
             )
     if toy := record["backbone"]["toy"]:
-        console.print(f"The encoder was {toy}.", soft_wrap=True)
+        console.print(f"The encoder was {toy}.", soft_wrap=True, markup=False)
     if corrected := record["corrections"]:
         changed = sum(map(len, corrected["changed"].values()))
         console.print(
             f"{corrected['filled']:,} labels from {corrected['file']}, {changed:,} of them other than in the data.",
             soft_wrap=True,
             highlight=False,
+            markup=False,
         )
     if folds is not None:
         _show_folds(record["cross_validation"], record["seconds"])
         show_emissions(record["emissions"])
-        console.print(f"Figures in {out / FOLDS_FILE}")
+        console.print(f"Figures in {out / FOLDS_FILE}", markup=False)
     else:
         _show_run(record)
         show_emissions(record["emissions"])
-        console.print(
-            f'Model in {out}; try: chatward predict --model {out} "gg ez"', highlight=False, soft_wrap=True
-        )
+        hint = f'Model in {out}; try: chatward predict --model {out} "gg ez"'
+        console.print(hint, highlight=False, soft_wrap=True, markup=False)
 
 
 def _show_folds(report: dict[str, Any], seconds: float) -> None:

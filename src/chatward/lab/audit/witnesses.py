@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -20,6 +19,7 @@ from chatward.data.sources import read_text
 from chatward.data.splits import Split, hold_out
 from chatward.detection.detector import Detector
 from chatward.errors import BadRowError, EmptyDataError, MissingColumnError
+from chatward.lab.rows import read_record
 from chatward.lab.wordcount import WordCounts
 from chatward.schema import LABELS, PROBABILITY_COLUMNS
 
@@ -148,15 +148,11 @@ def _detector(corpus: Corpus, model: Path) -> tuple[NDArray[np.float64] | None, 
     """Return the logarithms of what the model says of each row; or None, and why it isn't asked."""
     detector = Detector.load(model)
     name = detector.manifest.name
-    try:
-        record: Any = json.loads((model / artifact.RUN_FILE).read_bytes())
-        sets = {**record["data"], **record["chat"]}
-        trained = {facts["sha256"] for facts in sets.values()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return (
-            None,
-            f"the model {name!r} wasn't asked: its {artifact.RUN_FILE} doesn't say what it was trained on",
-        )
+    record = read_record(model)
+    if record is None:
+        return None, f"the model {name!r} wasn't asked: it has no record of what it was trained on"
+    sets = [*record["data"].values(), *record.get("chat", {}).values()]
+    trained = {facts["sha256"] for facts in sets}
     seen = [set_ for set_, facts in corpus.facts.items() if facts["sha256"] in trained]
     if seen:
         return None, f"the model {name!r} wasn't asked: it was trained on {', '.join(seen)}"
