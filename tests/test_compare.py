@@ -157,7 +157,7 @@ def test_labels_in_another_order_or_spelling_are_understood(
         (["COUNTS", "--baseline", "bert"], 2, "--baseline is 'bert'; the models measured are: tfidf"),
         (["PUBLISHED"], 36, "not one model could be measured"),
         ([], 2, "nothing to compare"),
-        (["--recipes", "LINEUP"], 2, "--recipes needs --work"),
+        (["--recipes", "LINEUP", "--data", "sample"], 36, "it isn't trained yet: give --train"),
         (["COUNTS", "--train"], 2, "are for the models of --recipes"),
         (["COUNTS", "--label-map", "a=toxic"], 2, "which are not the labels of any classifier here"),
         (["COUNTS", "--label-map", "a=toxic,a=non-toxic"], 2, "give each THEIR LABEL=LEVEL once"),
@@ -179,7 +179,7 @@ def test_bad_input_is_named_and_nothing_is_left(
     (tmp_path / "broken" / "run.json").write_text("{")
     named = {"COUNTS": counts, "PUBLISHED": PUBLISHED, "LINEUP": LINEUP}
     done = chatward(
-        *("compare", *(named.get(a, a) for a in arguments), "--data", GOSU, "--report", "report"), cwd=tmp_path
+        *("compare", "--data", GOSU, *(named.get(a, a) for a in arguments), "--report", "report"), cwd=tmp_path
     )
     assert done.returncode == code, done.stderr
     assert words in done.stderr

@@ -157,7 +157,7 @@ def test_rows_are_read_as_the_models_training_read_them(chatward: Run, backbone:
     """Other ids for the levels, a mark between lines: both decide which rows were held out, and what is right."""
     data = tmp_path / "data"
     (data / "dota3").mkdir(parents=True)
-    lines = [row for row in rows_of(DOTA3)]
+    lines = rows_of(DOTA3)
     turned = {"0": "c", "1": "b", "2": "a"}
     with (data / "dota3" / "train.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)

@@ -34,7 +34,7 @@ def _origin(record: dict[str, Any]) -> str:
     adapted = record["adapt"].get("sets", {})
     distil = record["recipe"]["distil"]
     also = dict.fromkeys(distil["sets"] if distil else [], ", distilling")
-    held = record["held_out"]
+    held = record.get("held_out")
     lines = [
         "## How it was made\n",
         f"`chatward train` {record['chatward']} on {record['created'][:10]}, from {backbone}, on "
@@ -105,25 +105,28 @@ def _export(record: dict[str, Any]) -> str:
 
 def _cost(record: dict[str, Any]) -> str:
     training, answering = report_from(record["emissions"]), record["inference"]
+    cost = answering["per_1000_messages"]
+    tracked = training if training.energy_wh is not None else report_from(answering["emissions"])
     lines = ["## Energy and emissions\n"]
-    if training.energy_wh is None or training.emissions_g_co2e is None:
-        lines.append(f"Not known: {training.problem}.")
-        return "\n".join(lines) + "\n"
-    runs = f", in {training.runs} runs" if training.runs > 1 else ""
+    if tracked.energy_wh is None:
+        return "\n".join([*lines, f"Not known: {training.problem}.\n"])
     grid = (
-        f"{training.intensity_g_per_kwh:.0f} g CO2e a kWh"
-        if training.intensity_g_per_kwh is not None
-        else "unknown"
+        "unknown" if tracked.intensity_g_per_kwh is None else f"{tracked.intensity_g_per_kwh:.0f} g CO2e a kWh"
     )
     lines += [
-        f"By CodeCarbon {training.codecarbon}, for the whole machine, electricity of {training.country_name} "
-        f"({grid}), PUE {training.pue:g}.\n",
+        f"By CodeCarbon {tracked.codecarbon}, for the whole machine, electricity of {tracked.country_name} "
+        f"({grid}), PUE {tracked.pue:g}.\n",
         "| | energy | emissions |",
         "|---|---|---|",
-        f"| training, {training.duration_s / 60:.1f} min{runs} | {figure(training.energy_wh)} Wh "
-        f"| {figure(training.emissions_g_co2e)} g CO2e |",
     ]
-    cost = answering["per_1000_messages"]
+    if training.energy_wh is None:
+        lines.append(f"| training | not known: {training.problem} | |")
+    else:
+        runs = f", in {training.runs} runs" if training.runs > 1 else ""
+        lines.append(
+            f"| training, {training.duration_s / 60:.1f} min{runs} | {figure(training.energy_wh)} Wh "
+            f"| {figure(training.emissions_g_co2e or 0.0)} g CO2e |"
+        )
     if cost["energy_wh"] is not None:
         lines.append(
             f"| answering 1,000 messages, one thread | {figure(cost['energy_wh'])} Wh "
@@ -131,7 +134,7 @@ def _cost(record: dict[str, Any]) -> str:
         )
     lines.append("")
     lines += [
-        f"- {name}: {part.how}{f' ({part.why})' if part.why else ''}" for name, part in training.parts.items()
+        f"- {name}: {part.how}{f' ({part.why})' if part.why else ''}" for name, part in tracked.parts.items()
     ]
-    lines += [f"\n**Note:** {warning}." for warning in training.warnings]
+    lines += [f"\n**Note:** {warning}." for warning in tracked.warnings]
     return "\n".join(lines) + "\n"

@@ -38,7 +38,10 @@ def compare(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Labelled CSV file; with --recipes the folder of their files, or `sample`."),
+        typer.Option(
+            help="Labelled CSV file; with --recipes the folder of their files, or `sample`.",
+            envvar="CHATWARD_DATA",
+        ),
     ] = None,
     report: Annotated[
         Path | None,
@@ -55,7 +58,9 @@ def compare(
     ] = False,
     work: Annotated[
         Path | None,
-        typer.Option(help="Where the recipes' models are kept; what is finished isn't trained again."),
+        typer.Option(
+            help="Where the recipes' models are kept; what is finished isn't trained again. RECIPES.models if left out."
+        ),
     ] = None,
     backbone: Annotated[
         list[str] | None,
@@ -79,7 +84,8 @@ def compare(
 ) -> None:
     """Compare models on the same rows: one table, a paired test for each difference, cost beside quality.
 
-    Published figures are shown apart. With --recipes, a backbone that can't be loaded is named and the others go on.
+    Published figures are shown apart. With --recipes, a fold of their rows (--hold-out, 1/5 if left out) is kept out of
+    training and compared on; a backbone that can't be loaded is named and the others go on.
     """
     with needs("lab", "`chatward compare`"):
         from chatward.artifact import new_folder
@@ -96,7 +102,8 @@ def compare(
     given = models or []
     if data is None:
         raise UsageError(
-            "no --data: give the labelled CSV file to compare on, or with --recipes the folder of their files"
+            "no --data (nor CHATWARD_DATA): give the labelled CSV file to compare on, or with --recipes the folder that "
+            "holds their files; `sample` is the small invented set"
         )
     if not given and recipes is None:
         raise UsageError("nothing to compare: name models, or give --recipes, such as recipes/lineup")
@@ -108,17 +115,26 @@ def compare(
         raise UsageError("--backbone is for training: give --train too, or leave it out")
     how = lab.Measuring(draws, seed, check_country(country), pue, typed_command())
     maps = [parse_label_map(text) for text in label_map or []]
-    held_out = HoldOut.parse(hold_out) if hold_out else None
+    held_out = HoldOut.parse(hold_out or "1/5") if hold_out or recipes else None
     columns = Columns(text_column, label_column, group_column)
     published = [row for name in given if name.endswith(".toml") for row in read_published(Path(name))]
     with new_folder(report, "--report") as folder:
         contenders = [open_contender(name, maps, threads) for name in given if not name.endswith(".toml")]
         path = Path(data)
         failed: list[dict[str, str]] = []
-        if recipes is not None:
+        if recipes is not None and held_out is not None:
             known = [contender.name for contender in contenders]
             path, trained, failed = _lineup(
-                recipes, data, held_out, work, train, backbone or [], baseline, known, how.country, pue
+                recipes,
+                data,
+                held_out,
+                work or Path(f"{recipes.name}.models"),
+                train,
+                backbone or [],
+                baseline,
+                known,
+                how.country,
+                pue,
             )
             contenders = [open_contender(str(found), maps, threads) for found in trained] + contenders
         check_maps(maps, contenders)
@@ -139,8 +155,8 @@ def compare(
 def _lineup(
     recipes: Path,
     data: str,
-    held_out: HoldOut | None,
-    work: Path | None,
+    held_out: HoldOut,
+    work: Path,
     train: bool,
     backbones: list[str],
     baseline: str | None,
@@ -157,10 +173,6 @@ def _lineup(
     from chatward.faces.cli.bars import Bars
     from chatward.lab.lineup import found_before, measured_file, read_lineup, train_lineup
 
-    if work is None or held_out is None:
-        raise UsageError(
-            "--recipes needs --work, the folder that keeps their models, and --hold-out, as in 1/5: the rows to compare on"
-        )
     entries = read_lineup(recipes)
     if baseline is not None and baseline not in [entry.name for entry in entries] + others:
         names = ", ".join([*(entry.name for entry in entries), *others])
