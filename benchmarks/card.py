@@ -39,6 +39,10 @@ def main() -> None:
         parser.error(f"{options.model} was trained by another recipe than {options.recipe}")
     texts = gather(options.data, recipe.finetune.sets).texts
     tokens = [ids for ids, _ in OnnxBackend(folder, manifest, 1).encode(texts)]
+    # What records of that time don't say yet.
+    record["backbone"].setdefault("toy", "")
+    record["machine"].setdefault("device", "cpu")
+    record.setdefault("corrections", None)
     record.setdefault("emissions", untracked("it was trained before energy was tracked", None, 1.0).as_dict())
     record["inference"] = measure_inference(
         folder / artifact.GRAPH_FILE, tokens, manifest.pad_id, country, 1.0, seconds=20.0

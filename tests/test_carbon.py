@@ -17,6 +17,7 @@ import pytest
 from codecarbon.output_methods.emissions_data import EmissionsData
 
 from chatward import carbon
+from chatward.carbon.report import untracked
 from chatward.errors import UsageError
 from chatward.faces.cli.emissions import show_emissions
 from chatward.training import card
@@ -481,7 +482,12 @@ def test_the_summary_without_figures(capsys: pytest.CaptureFixture[str]) -> None
 
 def cost(emissions: carbon.EmissionReport) -> str:
     per = carbon.per_thousand(emissions, 100_000)
-    return card._cost({"emissions": emissions.as_dict(), "inference": {"per_1000_messages": per}})
+    return card._cost(
+        {
+            "emissions": emissions.as_dict(),
+            "inference": {"per_1000_messages": per, "emissions": emissions.as_dict()},
+        }
+    )
 
 
 def test_the_model_card() -> None:
@@ -494,13 +500,18 @@ def test_the_model_card() -> None:
     assert "**Note:**" not in cost(report(gpu=carbon.Component(None, "none", "no GPU found")))
     unknown = cost(carbon.EmissionReport(problem="codecarbon isn't installed"))
     assert unknown == "## Energy and emissions\n\nNot known: codecarbon isn't installed.\n"
+    before = untracked("it was trained before energy was tracked", None, 1.0).as_dict()
+    answering = {"per_1000_messages": carbon.per_thousand(report(), 100_000), "emissions": report().as_dict()}
+    text = card._cost({"emissions": before, "inference": answering})
+    assert "| training | not known: it was trained before energy was tracked | |" in text
+    assert "| answering 1,000 messages, one thread | 0.0402 Wh | 0.0107 g CO2e |" in text
 
 
 def test_a_trained_model_tells_what_it_cost(trained: Path) -> None:
     record = json.loads((trained / "run.json").read_text(encoding="utf-8"))
     with (trained / carbon.EMISSIONS_FILE).open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
-    assert list(row) == COLUMNS and row["project_name"] == "chatward train"
+    assert list(row) == COLUMNS and row["project_name"] == f"chatward train {trained.name}"
     spent = record["emissions"]
     assert spent["emissions_g_co2e"] == pytest.approx(1000 * float(row["emissions"]))
     assert 0 < spent["duration_s"] < record["seconds"] + 1

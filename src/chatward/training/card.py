@@ -113,9 +113,9 @@ def _cost(record: dict[str, Any]) -> str:
     grid = (
         "unknown" if tracked.intensity_g_per_kwh is None else f"{tracked.intensity_g_per_kwh:.0f} g CO2e a kWh"
     )
+    source = f"electricity of {tracked.country_name}" if tracked.country else "the world's average electricity"
     lines += [
-        f"By CodeCarbon {tracked.codecarbon}, for the whole machine, electricity of {tracked.country_name} "
-        f"({grid}), PUE {tracked.pue:g}.\n",
+        f"By CodeCarbon {tracked.codecarbon}, for the whole machine, {source} ({grid}), PUE {tracked.pue:g}.\n",
         "| | energy | emissions |",
         "|---|---|---|",
     ]
