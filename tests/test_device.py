@@ -72,7 +72,7 @@ def test_everything_is_where_it_must_be(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(run, "choose", lambda name: PRETENDED)
     recipe = tmp_path / "short.toml"
     recipe.write_text(
-        TINY_RECIPE.read_text().replace("epochs = 16", "epochs = 2").replace("epochs = 4", "epochs = 1")
+        TINY_RECIPE.read_text().replace("epochs = 16", "epochs = 2").replace("epochs = 6", "epochs = 1")
     )
     given: tuple[Any, ...] = (recipe, "sample", "tiny", tmp_path / "model")
     with Pretended() as pretended:

@@ -29,7 +29,8 @@ def sample_rows() -> list[dict[str, str]]:
 
 
 def without_times(record: dict[str, object]) -> dict[str, object]:
-    kept = {k: v for k, v in record.items() if k not in ("created", "seconds")}
+    timed = ("created", "seconds", "emissions", "inference")
+    kept = {k: v for k, v in record.items() if k not in timed}
     kept["parity"] = {k: v for k, v in dict(record["parity"]).items() if k != "int8_speed_over_fp32"}  # type: ignore[call-overload]
     return kept
 
@@ -69,8 +70,8 @@ def test_the_run_record_tells_how(trained: Path, backbone: Callable[[str], Path]
     assert record["adapt"]["sets"]["conda"]["excluded"] >= 1
     distilled = record["finetune"]["distil"]
     assert distilled["texts"] == record["adapt"]["sets"]["conda"]["distinct"]
-    assert len(distilled["teachers"]) == 1 and len(distilled["epochs"]) == 2
-    assert distilled["epochs"][1]["loss"] < distilled["epochs"][0]["loss"]
+    assert len(distilled["teachers"]) == 1 and len(distilled["epochs"]) == 6
+    assert distilled["epochs"][-1]["loss"] < distilled["epochs"][0]["loss"] - 0.02
     assert sum(distilled["mean_probabilities"]) == pytest.approx(1, abs=1e-3)
     member = record["finetune"]["members"][0]
     assert [e["epoch"] for e in member["epochs"]] == list(range(1, len(member["epochs"]) + 1))

@@ -53,8 +53,6 @@ def audit(
     OUT/labels.csv ranks all rows, the worst label first, with an empty column `corrected` for a person to fill in; `chatward train --labels` uses it.
     """
     with needs("lab", "`chatward audit`"):
-        import cleanlab  # noqa: F401  used after minutes of work, so looked for before
-
         from chatward.lab.audit.run import LABELS_FILE, PAGE_FILE, Question
         from chatward.lab.audit.run import audit as look
     from rich.console import Console

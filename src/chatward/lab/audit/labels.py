@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from cleanlab.filter import find_label_issues
+from cleanlab.rank import get_label_quality_scores
 
 from chatward.data.prepare import Corpus
 from chatward.schema import LABELS
@@ -53,9 +55,6 @@ def rank(corpus: Corpus, probabilities: NDArray[np.float64]) -> Ranking:
     Each other row with the same text counts as much as the models do: its label is a vote of a person (no model saw any of
     these rows). Equals keep the order of the data.
     """
-    from cleanlab.filter import find_label_issues
-    from cleanlab.rank import get_label_quality_scores
-
     labels = np.array(corpus.labels)
     votes = np.zeros_like(probabilities)
     for rows in _copies(corpus).values():
