@@ -63,7 +63,7 @@ def test_a_wrong_key_or_value_is_named(tmp_path: Path, old: str, new: str, words
 
 
 def test_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"no recipe at .*recipes/dota2\.toml"):
+    with pytest.raises(RecipeError, match=r"no file at .*recipes/dota2\.toml"):
         read_recipe(tmp_path / "none.toml")
     (tmp_path / "latin.toml").write_bytes(b"name = '\xe9'")
     with pytest.raises(RecipeError, match="UTF-8"):

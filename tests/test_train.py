@@ -193,7 +193,7 @@ def test_folds_give_figures_and_go_into_the_card(
 @pytest.mark.parametrize(
     ("change", "code", "words"),
     [
-        ({"--recipe": "none.toml"}, 20, "no recipe at"),
+        ({"--recipe": "none.toml"}, 20, "no file at"),
         ({"--data": "nowhere"}, 11, "no data folder at 'nowhere'"),
         ({"--backbone": "./nowhere"}, 21, "backbone './nowhere' can't be loaded: there is no such folder"),
         ({"--backbone": "no-such-user/no-such-model"}, 21, "or can't be reached from here"),

@@ -53,6 +53,11 @@ def _chosen(
     for name in known:
         if name in header:
             return name
+    marks = [mark for mark in (";", "\t") if mark in header[0]]
+    if len(header) == 1 and marks:
+        raise MissingColumnError(
+            f"{str(path)!r} has one column, {header[0]!r}: if {marks[0]!r} separates its cells, save it with commas instead"
+        )
     raise MissingColumnError(
         f"{str(path)!r} has no column of {what} (one of {', '.join(known)}); {has}: name it with {option}"
     )

@@ -160,17 +160,22 @@ def read_text(path: Path, cure: str, why: str = "") -> tuple[str, str]:
         raw = path.read_bytes()
     except FileNotFoundError:
         raise DataNotFoundError(f"no file at {str(path)!r}{why}: {cure}") from None
+    except IsADirectoryError:
+        raise DataError(f"{str(path)!r} is a folder: give a CSV file") from None
     except OSError as error:
         raise DataError(f"{str(path)!r} can't be read: {error.strerror}") from None
+    if raw.startswith(b"PK\x03\x04"):
+        raise NotUtf8Error(f"{str(path)!r} is a spreadsheet or an archive: save its rows as CSV (UTF-8) first")
     if not raw.strip():
         raise EmptyDataError(f"{str(path)!r} is empty: it needs a header and at least one row")
     try:
         return raw.decode("utf-8-sig"), hashlib.sha256(raw).hexdigest()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
+        likely = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
         raise NotUtf8Error(
             f"{str(path)!r} isn't UTF-8 (byte 0x{raw[error.start]:02x} on line {line}): "
-            "convert it first, for example `iconv -f WINDOWS-1252 -t UTF-8`"
+            f"convert it first, for example `iconv -f {likely} -t UTF-8`, or save it as CSV UTF-8 in a spreadsheet"
         ) from None
 
 

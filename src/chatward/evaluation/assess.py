@@ -78,8 +78,8 @@ def warnings_of(truth: NDArray[Any], groups: int) -> list[str]:
         said.append(f"no row is {kind}: ROC-AUC and the recall at a rate of false alarms aren't defined")
     elif clean < 1000:
         said.append(
-            f"0.1 % of {clean:,} non-toxic rows is less than one row: the recall at 0.1 % is that without any false alarm"
-            + (", and so is that at 1 %" if clean < 100 else "")
+            f"of {clean:,} non-toxic rows, {'1 % and 0.1 % are' if clean < 100 else '0.1 % is'} less than one: there, recall "
+            "is counted without a single false alarm"
         )
     return said
 

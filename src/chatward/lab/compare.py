@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from chatward.lab.rows import Labelled, seen_warnings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_TELLING_S: Final = 1.0
 
 
 def compare(
@@ -43,7 +46,11 @@ def compare(
     names = [contender.name for contender in contenders]
     if not names:
         reasons = "; ".join(f"{item['name']}: {item['reason']}" for item in failed)
-        raise NothingComparedError(f"not one model could be measured ({reasons or 'none was given'})")
+        raise NothingComparedError(
+            f"not one model could be measured: {reasons}"
+            if reasons
+            else "not one model could be measured: give one beside the published figures, such as `default`"
+        )
     double = [name for name, count in Counter(names).items() if count > 1]
     if double:
         raise UsageError(
@@ -62,7 +69,8 @@ def compare(
             *contender.notes,
             *found["warnings"],
         ]
-        warnings += [f"{contender.name}: {said}" for said in measured.emissions.warnings]
+        if measured.emissions.duration_s >= _TELLING_S:  # shorter ones say of themselves that they tell nothing
+            warnings += [f"{contender.name}: {said}" for said in measured.emissions.warnings]
         models.append(
             {
                 **contender.facts,

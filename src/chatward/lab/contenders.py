@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,12 +76,22 @@ def open_contender(given: str, maps: Sequence[LabelMap] = (), threads: int | Non
             f"{given!r} holds no model: a chatward folder has {artifact.MANIFEST_FILE}, word counts have {SETTINGS_FILE}, "
             "a transformers classifier has config.json"
         )
+    if folder.is_file():
+        raise ModelNotFoundError(
+            f"{given!r} is a file, no model: give `{DEFAULT}`, a folder or a Hub name such as user/name"
+        )
+    if not folder.exists() and difflib.get_close_matches(given, [DEFAULT], 1):
+        raise ModelNotFoundError(
+            f"no model {given!r}: did you mean `{DEFAULT}`, the one that ships with chatward?"
+        )
     try:
         from chatward.lab.classifier import open_classifier
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "train", f"{given!r} is no chatward folder; a transformers classifier"
-        ) from error
+        if error.name and error.name.startswith("chatward"):
+            raise
+        here = "is no chatward folder" if folder.exists() else "is no folder here"
+        what = f"{given!r} {here}, and a transformers classifier"
+        raise MissingExtraError("train", what, error.name) from None
     classifier = open_classifier(given, maps)
     # The weights that `chatward train` leaves in MODEL/pytorch are of that model.
     beside = folder.parent if folder.name == artifact.PYTORCH_FOLDER else folder

@@ -70,7 +70,7 @@ def evaluate(contender: Contender, path: Path, rows: Labelled, folder: Path, how
         "model": contender.facts,
         "data": rows.facts,
         **found,
-        "warnings": [*known, *found["warnings"], *measured.emissions.warnings],
+        "warnings": [*known, *found["warnings"]],
         "wrong": most_wrong(measured.probabilities, rows),
         "emissions": measured.emissions.as_dict(),
         "messages_per_s": measured.messages_per_s,

@@ -16,7 +16,15 @@ from chatward import __version__, artifact, carbon
 from chatward.data.prepare import gather
 from chatward.data.sources import Source, data_folder, read_rows
 from chatward.data.splits import HoldOut, hold_out
-from chatward.errors import ChatwardError, ManifestError, OutputError, RecipeError, UsageError, without_paths
+from chatward.errors import (
+    ChatwardError,
+    ManifestError,
+    MissingExtraError,
+    OutputError,
+    RecipeError,
+    UsageError,
+    without_paths,
+)
 from chatward.lab.evaluate import write_json
 from chatward.lab.rows import Record, read_record
 from chatward.lab.wordcount import WordCounts
@@ -64,6 +72,8 @@ def read_lineup(folder: Path) -> list[Entry]:
     Raises RecipeError (no recipe there, or a wrong one) and UsageError where they aren't of the same rows: a comparison
     needs one set of rows that none of them was trained on.
     """
+    if folder.is_file():
+        raise RecipeError(f"{str(folder)!r} is a file: give --recipes the folder it lies in")
     paths = sorted(folder.glob("*.toml"), key=lambda path: path.stem)
     if not paths:
         raise RecipeError(f"no recipe in {str(folder)!r}: give a folder of TOML recipes such as recipes/lineup")
@@ -83,9 +93,19 @@ def measured_file(entries: list[Entry], data: str) -> Path:
     return data_folder(data) / entries[0].sets[0].file
 
 
+def record_of_rows(entries: list[Entry], data: str, held_out: HoldOut) -> Record:
+    """Return what a run record says of rows and fold, so that these are cut as the recipes do whether any is trained or not."""
+    source = entries[0].sets[0]
+    return {
+        "recipe": {"sets": [asdict(source)]},
+        "data": {source.name: {"sha256": artifact.sha256(measured_file(entries, data))}},
+        "held_out": {"fold": held_out.fold + 1, "folds": held_out.folds, "seed": entries[0].recipe.seed},
+    }
+
+
 def found_before(entries: list[Entry], data: str, held_out: HoldOut, work: Path) -> list[Outcome]:
     """Return the models that an earlier `train_lineup` left in *work*; raises UsageError where one was made otherwise."""
-    reason = "it isn't trained yet: give --train"
+    reason = f"it isn't trained in {work.name!r} yet: give --train, or the --work that holds it"
     return [
         Outcome(entry.name, work / "models" / entry.name)
         if _is_made(entry, work, data, held_out)
@@ -235,7 +255,12 @@ def _train(
     if isinstance(entry.recipe, WordCountRecipe):
         _count(entry, entry.recipe, data, held_out, folder, country, pue)
         return
-    from chatward.training.run import Grid, train
+    try:
+        from chatward.training.run import Grid, train
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("chatward"):
+            raise
+        raise MissingExtraError("train", f"training from {entry.recipe.backbone!r}", error.name) from None
 
     state = work / "state" / entry.name
     train(

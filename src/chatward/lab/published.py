@@ -67,7 +67,12 @@ class _File:
 
 def read_published(path: Path) -> list[Published]:
     """Read a TOML file such as recipes/published.toml; raises RecipeError, which names key and value."""
-    found: _File = from_table(_File, read_toml(path), str(path), "")
+    table = read_toml(path, "recipes/published.toml")
+    if "systems" not in table:
+        raise RecipeError(
+            f"{path} holds no published figures ([[systems]]); if it is a recipe, give its folder with --recipes"
+        )
+    found: _File = from_table(_File, table, str(path), "")
     for system in found.systems:
         names = [level.label for level in system.levels]
         if names and sorted(names) != sorted(LABELS):

@@ -113,6 +113,10 @@ def open_rows(
     rows = _read(path, columns, source, group)
     groups = _read(path, columns, source, columns.group).groups if columns.group else rows.groups
     kept, said = list(range(len(rows))), list[str]()
+    if rows.skipped:
+        said.append(
+            f"{rows.skipped:,} {'row' if rows.skipped == 1 else 'rows'} of {path.name} without text left out"
+        )
     cut: Cut | None = None
     if held_out is not None:
         cut = _cut_of(path, rows, records, held_out)

@@ -178,12 +178,15 @@ def read_recipe(path: Path) -> Recipe:
     return recipe
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the content of a TOML file of this FORMAT, its keys unchecked; RecipeError where it is none."""
+def read_toml(path: Path, example: str = "recipes/dota2.toml") -> dict[str, Any]:
+    """Return the content of a TOML file of this FORMAT, its keys unchecked; RecipeError where it is none.
+
+    example: such a file, for the message.
+    """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RecipeError(f"no recipe at {str(path)!r}: give a TOML file such as recipes/dota2.toml") from None
+        raise RecipeError(f"no file at {str(path)!r}: give a TOML file such as {example}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{str(path)!r} can't be read as UTF-8 text: {error}") from None
     except tomllib.TOMLDecodeError as error:

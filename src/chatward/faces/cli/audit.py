@@ -20,7 +20,7 @@ def audit(
     ],
     out: Annotated[Path, typer.Option(help="Folder to write the findings into; must not exist yet.")],
     recipe: Annotated[
-        Path | None, typer.Option(help="TOML recipe: the files of its [finetune] are read from the folder.")
+        Path | None, typer.Option(help="TOML recipe: the files it fine-tunes on are read from the folder.")
     ] = None,
     against: Annotated[
         list[Path] | None,

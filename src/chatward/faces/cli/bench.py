@@ -35,28 +35,31 @@ def bench(
     from chatward.lab.bench import measure
 
     checked = check_country(country)
-    messages = _messages(source, text_column)
+    messages, rejects = _messages(source, text_column)
     found = measure(model, messages, seconds, threads, checked, pue)
     found["file"] = source.name if source else "invented messages"
+    found["rows_not_read"] = rejects
     if as_json:
         typer.echo(json.dumps(found))
     else:
         _show(found)
 
 
-def _messages(source: Path | None, text_column: str | None) -> list[str]:
+def _messages(source: Path | None, text_column: str | None) -> tuple[list[str], int]:
+    """Return the messages, and how many rows couldn't be read."""
     from chatward.errors import EmptyDataError
     from chatward.faces.tables.formats import open_reader
 
     path = source or Path(__file__).parents[2] / "data" / "sample" / "gosu" / "train.csv"
     reader = open_reader(path, text_column)
     try:
-        messages = [text for block in reader.blocks() for text in block.texts]
+        blocks = [(block.texts, len(block.rejects)) for block in reader.blocks()]
     finally:
         reader.close()
+    messages = [text for texts, _ in blocks for text in texts]
     if not messages:
         raise EmptyDataError(f"{str(path)!r} has no message to time: give a file with rows")
-    return messages
+    return messages, sum(rejects for _, rejects in blocks)
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -79,6 +82,10 @@ def _show(found: dict[str, Any]) -> None:
     memory = found["peak_memory_mb"]
     peak = "unknown here" if memory is None else f"{memory:.0f} MB"
     console.print(f"Peak memory {peak}, model loaded in {found['load_ms']:.0f} ms")
+    if found["rows_not_read"]:
+        console.print(
+            Text(f"{found['rows_not_read']:,} rows couldn't be read and aren't timed", style="yellow")
+        )
     for name, key in (("one at a time", "single"), ("batched", "batched")):
         cost = found[key]["per_1000_messages"]
         if cost["energy_wh"] is not None:

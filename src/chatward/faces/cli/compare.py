@@ -25,6 +25,7 @@ from chatward.faces.cli.options import (
 
 if TYPE_CHECKING:
     from chatward.data.splits import HoldOut
+    from chatward.lab.rows import Record
 
 
 def compare(
@@ -59,7 +60,7 @@ def compare(
     work: Annotated[
         Path | None,
         typer.Option(
-            help="Where the recipes' models are kept; what is finished isn't trained again. RECIPES.models if left out."
+            help="Where the recipes' models are kept; what is finished isn't trained again. NAME.models in the current folder if left out, NAME being that of the folder of recipes."
         ),
     ] = None,
     backbone: Annotated[
@@ -88,13 +89,14 @@ def compare(
     training and compared on; a backbone that can't be loaded is named and the others go on.
     """
     with needs("lab", "`chatward compare`"):
+        from chatward import artifact
         from chatward.artifact import new_folder
         from chatward.carbon import check_country
         from chatward.data.splits import HoldOut
         from chatward.evaluation.report import comparison_html, comparison_markdown
         from chatward.lab import evaluate as lab
         from chatward.lab.compare import compare as compare_models
-        from chatward.lab.contenders import check_maps, open_contender, parse_label_map
+        from chatward.lab.contenders import DEFAULT, check_maps, open_contender, parse_label_map
         from chatward.lab.published import read_published
         from chatward.lab.rows import Columns, open_rows
     from chatward.faces.cli.figures import say_where, show_comparison
@@ -103,7 +105,7 @@ def compare(
     if data is None:
         raise UsageError(
             "no --data (nor CHATWARD_DATA): give the labelled CSV file to compare on, or with --recipes the folder that "
-            "holds their files; `sample` is the small invented set"
+            "holds their files (`sample`, with --recipes, is the small invented set)"
         )
     if not given and recipes is None:
         raise UsageError("nothing to compare: name models, or give --recipes, such as recipes/lineup")
@@ -115,6 +117,7 @@ def compare(
         raise UsageError("--backbone is for training: give --train too, or leave it out")
     how = lab.Measuring(draws, seed, check_country(country), pue, typed_command())
     maps = [parse_label_map(text) for text in label_map or []]
+    baseline = artifact.default_model().name if baseline == DEFAULT else baseline
     held_out = HoldOut.parse(hold_out or "1/5") if hold_out or recipes else None
     columns = Columns(text_column, label_column, group_column)
     published = [row for name in given if name.endswith(".toml") for row in read_published(Path(name))]
@@ -122,9 +125,10 @@ def compare(
         contenders = [open_contender(name, maps, threads) for name in given if not name.endswith(".toml")]
         path = Path(data)
         failed: list[dict[str, str]] = []
+        records: list[Record] = []
         if recipes is not None and held_out is not None:
             known = [contender.name for contender in contenders]
-            path, trained, failed = _lineup(
+            path, cut, trained, failed = _lineup(
                 recipes,
                 data,
                 held_out,
@@ -136,9 +140,10 @@ def compare(
                 how.country,
                 pue,
             )
-            contenders = [open_contender(str(found), maps, threads) for found in trained] + contenders
+            contenders += [open_contender(str(found), maps, threads) for found in trained]
+            records.append(cut)
         check_maps(maps, contenders)
-        records = [c.record for c in contenders if c.record]
+        records += [c.record for c in contenders if c.record]
         rows = open_rows(path, columns, held_out, records)
         found = compare_models(contenders, published, path, rows, folder, how, baseline=baseline, failed=failed)
         if report is not None:
@@ -163,15 +168,15 @@ def _lineup(
     others: list[str],
     country: str | None,
     pue: float,
-) -> tuple[Path, list[Path], list[dict[str, str]]]:
-    """Return the file to measure on, the recipes' model folders, and the recipes that have none.
+) -> tuple[Path, Record, list[Path], list[dict[str, str]]]:
+    """Return the file to measure on, how its fold is cut, the recipes' model folders, and the recipes that have none.
 
     others: names of the models compared beside them, of which *baseline* may be one.
     """
     from rich.console import Console
 
     from chatward.faces.cli.bars import Bars
-    from chatward.lab.lineup import found_before, measured_file, read_lineup, train_lineup
+    from chatward.lab.lineup import found_before, measured_file, read_lineup, record_of_rows, train_lineup
 
     entries = read_lineup(recipes)
     if baseline is not None and baseline not in [entry.name for entry in entries] + others:
@@ -188,7 +193,7 @@ def _lineup(
                 )
             replaced[name] = folder
         console = Console(stderr=True, highlight=False)
-        with needs("train", "`chatward compare --train`"), Bars(console) as bars:
+        with Bars(console) as bars:
             outcomes = train_lineup(
                 entries,
                 data,
@@ -204,4 +209,4 @@ def _lineup(
         outcomes = found_before(entries, data, held_out, work)
     trained = [o.folder for o in outcomes if o.folder is not None]
     failed = [{"name": o.name, "reason": o.reason} for o in outcomes if o.folder is None]
-    return measured_file(entries, data), trained, failed
+    return measured_file(entries, data), record_of_rows(entries, data, held_out), trained, failed

@@ -27,8 +27,9 @@ def evaluate(
     model: Annotated[
         str,
         typer.Argument(
+            metavar="MODEL",
             help="`default` for the model that ships with chatward, a model folder, word counts, or a transformers "
-            "classifier by folder or Hub name."
+            "classifier by folder or Hub name.",
         ),
     ],
     data: Annotated[Path, typer.Option(help="Labelled CSV file: a column of messages and one of levels.")],
