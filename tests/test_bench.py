@@ -26,7 +26,7 @@ def test_speed_memory_and_energy_are_told(chatward: Run, trained: Path, tmp_path
     assert found["batched"]["messages_per_s"] > found["single"]["messages_per_s"]
     assert 20 < found["peak_memory_mb"] < 1000
     shown = chatward("bench", lines, "--model", trained, "--seconds", "0.5", cwd=tmp_path)
-    assert "1 rows couldn't be read" in shown.stdout
+    assert "1 row couldn't be read" in shown.stdout
     assert "1,000 messages batched" in shown.stdout and "Peak memory" in shown.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["lines.csv"]
 

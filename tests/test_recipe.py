@@ -70,6 +70,11 @@ def test_no_recipe(tmp_path: Path) -> None:
         read_recipe(tmp_path / "latin.toml")
 
 
+def test_word_counts_are_no_network() -> None:
+    with pytest.raises(RecipeError, match="kind is 'word counts', which is no network: give its folder to"):
+        read_recipe(ROOT / "recipes" / "lineup" / "tfidf.toml")
+
+
 def test_words_to_count_need_texts(tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
     start, end = TINY.index("[adapt]"), TINY.index("[distil]")

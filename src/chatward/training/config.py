@@ -173,6 +173,10 @@ def read_recipe(path: Path) -> Recipe:
     Raises RecipeError, which names the key, what stands there and what may stand there.
     """
     table = read_toml(path)
+    if "kind" in table:
+        raise RecipeError(
+            f"{path}: kind is {table['kind']!r}, which is no network: give its folder to `chatward compare --recipes FOLDER --train`"
+        )
     recipe: Recipe = from_table(Recipe, table, str(path), "")
     _check_sets(recipe, str(path))
     return recipe
