@@ -82,10 +82,9 @@ def _show(found: dict[str, Any]) -> None:
     memory = found["peak_memory_mb"]
     peak = "unknown here" if memory is None else f"{memory:.0f} MB"
     console.print(f"Peak memory {peak}, model loaded in {found['load_ms']:.0f} ms")
-    if found["rows_not_read"]:
-        console.print(
-            Text(f"{found['rows_not_read']:,} rows couldn't be read and aren't timed", style="yellow")
-        )
+    if count := found["rows_not_read"]:
+        rows = f"{count:,} row{'' if count == 1 else 's'}"
+        console.print(Text(f"{rows} couldn't be read, so not timed", style="yellow"))
     for name, key in (("one at a time", "single"), ("batched", "batched")):
         cost = found[key]["per_1000_messages"]
         if cost["energy_wh"] is not None:
