@@ -101,8 +101,8 @@ def training_cost(contender: Contender) -> dict[str, Any]:
     if raw is None:
         return {"train_wh": None, "train_g_co2e": None, "train_note": "not recorded"}
     report = carbon.report_from(raw)
-    note = (
-        report.problem
-        or f"{report.country_name}, CPU {report.cpu.how}, GPU {report.gpu.how}, memory {report.ram.how}"
-    )
+    ways = {name: part.how for name, part in report.parts.items() if part.how != "none"}
+    alike = len(set(ways.values())) == 1
+    how = next(iter(ways.values())) if alike else ", ".join(f"{name} {way}" for name, way in ways.items())
+    note = report.problem or f"{report.country_name}, {how}"
     return {"train_wh": report.energy_wh, "train_g_co2e": report.emissions_g_co2e, "train_note": note}
