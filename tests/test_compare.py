@@ -157,7 +157,11 @@ def test_labels_in_another_order_or_spelling_are_understood(
         (["COUNTS", "--baseline", "bert"], 2, "--baseline is 'bert'; the models measured are: tfidf"),
         (["PUBLISHED"], 36, "not one model could be measured"),
         ([], 2, "nothing to compare"),
-        (["--recipes", "LINEUP", "--data", "sample"], 36, "it isn't trained yet: give --train"),
+        (
+            ["--recipes", "LINEUP", "--data", "sample"],
+            36,
+            "it isn't trained in 'lineup.models' yet: give --train",
+        ),
         (["COUNTS", "--train"], 2, "are for the models of --recipes"),
         (["COUNTS", "--label-map", "a=toxic"], 2, "which are not the labels of any classifier here"),
         (["COUNTS", "--label-map", "a=toxic,a=non-toxic"], 2, "give each THEIR LABEL=LEVEL once"),
