@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from chatward import artifact, carbon
+from chatward.artifact import write_json
 from chatward.carbon.report import untracked
 from chatward.data.prepare import gather
 from chatward.detection.backend import OnnxBackend
 from chatward.training.card import write_card
 from chatward.training.config import read_recipe
 from chatward.training.inference import measure_inference
-from chatward.training.record import write_json
 
 
 def main() -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
-import os
-import platform
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from chatward import __version__, carbon
+from chatward import __version__, artifact, carbon
 from chatward.evaluation.assess import assess
 from chatward.evaluation.bootstrap import DRAWS
 from chatward.lab.contenders import Contender
@@ -83,12 +79,7 @@ def header(how: Measuring) -> dict[str, Any]:
         "chatward": __version__,
         "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "command": how.command,
-        "machine": {
-            "python": platform.python_version(),
-            "system": platform.system(),
-            "architecture": platform.machine(),
-            "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
-        },
+        "machine": artifact.machine(),
     }
 
 
@@ -107,10 +98,3 @@ def most_wrong(probabilities: NDArray[Any], rows: Labelled, count: int = _WRONG)
         }
         for i in order.tolist()
     ]
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write *content* for people and programs; text keeps its own letters."""
-    path.write_text(
-        json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace"
-    )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from chatward import __version__, artifact, carbon
+from chatward.artifact import write_json
 from chatward.data.prepare import gather
 from chatward.data.sources import Source, data_folder, read_rows
 from chatward.data.splits import HoldOut, hold_out
@@ -25,7 +26,6 @@ from chatward.errors import (
     UsageError,
     without_paths,
 )
-from chatward.lab.evaluate import write_json
 from chatward.lab.rows import Record, read_record
 from chatward.lab.wordcount import WordCounts
 from chatward.schema import LABELS

@@ -5,14 +5,12 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
-import os
-import platform
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from chatward import __version__
+from chatward.artifact import machine
 from chatward.errors import UsageError
 from chatward.text import NORMALISER_VERSION
 from chatward.training.device import described
@@ -44,13 +42,7 @@ def record_of(recipe_hash: str, session: Session) -> dict[str, Any]:
         "new_words": session.backbone.words,
         "normaliser": NORMALISER_VERSION,
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "machine": {
-            "python": platform.python_version(),
-            "system": platform.system(),
-            "architecture": platform.machine(),
-            "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
-            "device": described(session.device),
-        },
+        "machine": {**machine(), "device": described(session.device)},
     }
 
 
@@ -89,8 +81,3 @@ def read_folds(folder: Path, now: dict[str, Any]) -> dict[str, Any]:
         )
     report: dict[str, Any] = found["cross_validation"]
     return report
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write *content* to *path*, for people to read as well."""
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

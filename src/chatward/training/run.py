@@ -31,7 +31,7 @@ from chatward.training.finetune import Levels, adapt, teach
 from chatward.training.golden import MESSAGES
 from chatward.training.inference import measure_inference
 from chatward.training.loop import Progress
-from chatward.training.record import FOLDS_FILE, read_folds, record_of, write_json
+from chatward.training.record import FOLDS_FILE, read_folds, record_of
 from chatward.training.session import Session, open_session
 
 _PARITY_ROWS = 4000
@@ -105,7 +105,7 @@ def train(
             "seconds": round(time.monotonic() - began, 1),
         }
         _keep_emissions(session.work, scratch)
-        write_json(scratch / artifact.RUN_FILE, record)
+        artifact.write_json(scratch / artifact.RUN_FILE, record)
         write_card(scratch / artifact.CARD_FILE, recipe, record)
         if keep_weights:
             _save_weights(session, levels, scratch / artifact.PYTORCH_FOLDER)
@@ -154,7 +154,7 @@ def fold(
     }
     with artifact.new_folder(out) as scratch:
         _keep_emissions(session.work, scratch)
-        write_json(scratch / FOLDS_FILE, record)
+        artifact.write_json(scratch / FOLDS_FILE, record)
     if work is None:
         shutil.rmtree(session.work, ignore_errors=True)
     return record
@@ -262,7 +262,7 @@ def _export(session: Session, levels: Levels, folder: Path, rows: Collection[int
     )
     fp32.unlink()
     expected = golden(graph, list(MESSAGES), messages_tokens, session.pad_id, levels.temperature)
-    write_json(folder / artifact.GOLDEN_FILE, expected)
+    artifact.write_json(folder / artifact.GOLDEN_FILE, expected)
     return {"int8_products": products, **parity}
 
 

@@ -90,7 +90,6 @@ def compare(
     """
     with needs("lab", "`chatward compare`"):
         from chatward import artifact
-        from chatward.artifact import new_folder
         from chatward.carbon import check_country
         from chatward.data.splits import HoldOut
         from chatward.evaluation.report import comparison_html, comparison_markdown
@@ -121,7 +120,7 @@ def compare(
     held_out = HoldOut.parse(hold_out or "1/5") if hold_out or recipes else None
     columns = Columns(text_column, label_column, group_column)
     published = [row for name in given if name.endswith(".toml") for row in read_published(Path(name))]
-    with new_folder(report, "--report") as folder:
+    with artifact.new_folder(report, "--report") as folder:
         contenders = [open_contender(name, maps, threads) for name in given if not name.endswith(".toml")]
         path = Path(data)
         failed: list[dict[str, str]] = []
@@ -147,7 +146,7 @@ def compare(
         rows = open_rows(path, columns, held_out, records)
         found = compare_models(contenders, published, path, rows, folder, how, baseline=baseline, failed=failed)
         if report is not None:
-            lab.write_json(folder / "comparison.json", found)
+            artifact.write_json(folder / "comparison.json", found)
             (folder / "comparison.md").write_text(
                 comparison_markdown(found), encoding="utf-8", errors="replace"
             )

@@ -58,7 +58,7 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled rows: figures with 95 % intervals, slices, the lines it got most wrong, emissions."""
     with needs("lab", "`chatward evaluate`"):
-        from chatward.artifact import new_folder
+        from chatward import artifact
         from chatward.carbon import check_country
         from chatward.data.splits import HoldOut
         from chatward.evaluation.report import evaluation_html, evaluation_markdown
@@ -70,7 +70,7 @@ def evaluate(
 
     how = lab.Measuring(draws, seed, check_country(country), pue, typed_command())
     maps = [parse_label_map(text) for text in label_map or []]
-    with new_folder(report, "--report") as folder:
+    with artifact.new_folder(report, "--report") as folder:
         contender = open_contender(model, maps, threads)
         check_maps(maps, [contender])
         rows = open_rows(
@@ -82,7 +82,7 @@ def evaluate(
         )
         found = lab.evaluate(contender, data, rows, folder, how)
         if report is not None:
-            lab.write_json(folder / "report.json", found)
+            artifact.write_json(folder / "report.json", found)
             (folder / "report.md").write_text(evaluation_markdown(found), encoding="utf-8", errors="replace")
             (folder / "report.html").write_text(evaluation_html(found), encoding="utf-8", errors="replace")
     show_evaluation(found)

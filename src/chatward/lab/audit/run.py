@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chatward import __version__, artifact
-from chatward.artifact import new_folder
+from chatward.artifact import new_folder, write_json
 from chatward.data.prepare import Corpus
 from chatward.errors import UsageError
 from chatward.lab.audit import duplicates, words
@@ -19,7 +19,6 @@ from chatward.lab.audit.labels import Conflict, Ranking, conflicts, rank
 from chatward.lab.audit.page import audit_page
 from chatward.lab.audit.rows import read_against, read_audited
 from chatward.lab.audit.witnesses import Evidence, ask, read_probabilities
-from chatward.lab.evaluate import write_json
 from chatward.schema import LABELS, PROBABILITY_COLUMNS
 from chatward.text import NORMALISER_VERSION
 
