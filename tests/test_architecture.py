@@ -54,6 +54,7 @@ ALLOWED = {
 
 # Each library has one owner.
 OWNERS = {
+    "ftfy": {"text"},
     "torch": {"training", "lab"},
     "transformers": {"training", "lab"},
     "onnx": {"training"},
@@ -123,7 +124,7 @@ def test_every_import_follows_the_table(path: Path) -> None:
     ids=["import chatward", "chatward --help"],
 )
 def test_nothing_heavy_is_loaded(code: str) -> None:
-    heavy = "{'torch', 'transformers', 'gradio', 'fastapi', 'ray', 'pandas', 'pyarrow', 'onnxruntime', 'numpy', 'sklearn', 'codecarbon', 'matplotlib', 'cleanlab'}"
+    heavy = "{'torch', 'transformers', 'ftfy', 'gradio', 'fastapi', 'ray', 'pandas', 'pyarrow', 'onnxruntime', 'numpy', 'sklearn', 'codecarbon', 'matplotlib', 'cleanlab'}"
     script = f"{code}\nimport sys\nprint('LOADED', sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("LOADED []")

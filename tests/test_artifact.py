@@ -89,6 +89,15 @@ def test_another_normaliser(model_copy: Path) -> None:
         Detector.load(model_copy)
 
 
+def test_a_folder_is_fed_by_the_normaliser_it_names(model_copy: Path) -> None:
+    same = {}
+    for version in (1, 2):
+        edit(model_copy, normaliser=version)
+        apart, together = Detector.load(model_copy).predict(["you n o o b", "you noob"])
+        same[version] = apart == together
+    assert same == {1: False, 2: True}
+
+
 def test_other_labels(model_copy: Path) -> None:
     edit(model_copy, labels=["good", "bad", "ugly"])
     with pytest.raises(ModelFormatError, match="'good', 'bad', 'ugly'"):

@@ -39,7 +39,7 @@ from chatward.errors import (
     OutputError,
 )
 from chatward.schema import LABELS
-from chatward.text import NORMALISER_VERSION
+from chatward.text import NORMALISER_VERSION, VERSIONS
 
 FORMAT: Final = 1
 
@@ -63,6 +63,8 @@ class Manifest:
     pad_id: the token id that fills short rows.
     provenance: who made it from what (backbone, recipe and data hashes, versions); for people.
     files: path relative to the folder -> SHA-256 in hexadecimal, for every file but the manifest.
+    thresholds: wrong flags per 1,000 clean messages (``"10"``, ``"0.1"``) -> what `training.thresholds` found for that
+        budget; empty where the model has none, as older folders do.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Manifest:
     labels: tuple[str, ...] = LABELS
     normaliser: int = NORMALISER_VERSION
     format: int = FORMAT
+    thresholds: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -231,18 +234,36 @@ def _checked(raw: Any, path: Path) -> Manifest:
             raise bad(f"lists the unusable file {name!r}")
     if tuple(raw["labels"]) != LABELS:
         raise ModelFormatError(f"{str(path)!r} has labels {raw['labels']!r}; chatward's are {list(LABELS)!r}")
-    if raw["normaliser"] != NORMALISER_VERSION:
+    if raw["normaliser"] not in VERSIONS:
         raise ModelFormatError(
             f"{str(path)!r} was made for normaliser {raw['normaliser']}, and this chatward has "
-            f"{NORMALISER_VERSION}: install the chatward it was made with, or train it again"
+            f"{', '.join(map(str, VERSIONS))}: install the chatward it was made with, or train it again"
         )
     if raw.get("seal") != _seal_of(raw):
         raise ModelIntegrityError(
             f"{str(path)!r} was changed after the model was made (its seal doesn't fit): "
             "get the model folder again, or train a new one"
         )
+    thresholds = raw.get("thresholds", {})
+    if not isinstance(thresholds, dict):
+        raise bad(f"has no usable 'thresholds' (found {thresholds!r})")
+    for budget, found in thresholds.items():
+        if not _usable(budget, found):
+            raise bad(f"has an unusable threshold for {budget!r} wrong flags ({found!r})")
     known = {key: raw[key] for key in types}
-    return Manifest(**{**known, "labels": LABELS, "format": version})
+    return Manifest(**{**known, "labels": LABELS, "format": version, "thresholds": thresholds})
+
+
+def _usable(budget: str, found: Any) -> bool:
+    """Return whether *found* is a whole threshold: 0 <= low <= threshold <= high <= 1, and what is known of it."""
+    numbers = ("low", "threshold", "high", "flags_low", "flags_high", "lines", "groups")
+    try:
+        if isinstance(found["extrapolated"], bool) and 0 < float(budget) < 1000:
+            low, threshold, high, fewest, most, lines, groups = (float(found[key]) for key in numbers)
+            return 0 <= low <= threshold <= high <= 1 and 0 <= fewest <= most <= 1000 and 0 < groups <= lines
+    except (KeyError, TypeError, ValueError):
+        pass
+    return False
 
 
 def _seal_of(raw: dict[str, Any]) -> str:

@@ -1,0 +1,331 @@
+"""Spelling: letters set apart, digits and signs for letters, stretched letters, mixed case, stars."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final
+
+from chatward.text.edits import Edit
+from chatward.text.words import BETWEEN, known, ranks, targets, words_in
+
+_LEET: Final = {
+    "0": "o",
+    "1": "il",
+    "2": "z",
+    "3": "e",
+    "4": "a",
+    "5": "s",
+    "6": "gb",
+    "7": "t",
+    "8": "b",
+    "9": "g",
+    "@": "a",
+    "$": "s",
+    "!": "i",
+    "|": "il",
+    "+": "t",
+    "(": "c",
+    "\u20ac": "e",
+    "\u00a3": "l",
+    "\u00a5": "y",
+    "\u00a7": "s",
+    "\u00a1": "i",
+}
+# Letters that stand for others only where something else in the word does, too.
+_ALSO: Final = {"v": "vu", "z": "zs"}
+_SIGNS: Final = r"@$!|+(\u20ac\u00a3\u00a5\u00a7\u00a1"
+_LETTER: Final = rf"[A-Za-z0-9{_SIGNS}]"
+_GAP: Final = r"[.\-_*~\u2022\u00b7,^=:;/\\'\"`|+#<>\u2026]{1,3}"
+
+_APART: Final = re.compile(rf"(?<![A-Za-z0-9]){_LETTER}(?:{_GAP}{_LETTER}){{2,}}(?![A-Za-z0-9])")
+_SPACED: Final = re.compile(rf"(?<!\S){_LETTER}(?: {_LETTER}){{2,}}(?!\S)")
+# Lengths are bounded, so that a long message without an end takes no more time than its share.
+# One label before the last has two letters: "f.u.c.k.me" is no address.
+_ADDRESS: Final = re.compile(
+    r"(?:https?://|www\.)\S+|\S{1,64}@[\w.-]{1,64}\.\w+|(?:[\w-]{1,64}\.){0,4}[\w-]{2,64}\.(?:com|net|org|gg|tv|ru|io|me|be|de|eu|info)\b(?:/\S*)?",
+    re.IGNORECASE,
+)
+_TOKEN: Final = re.compile(r"\S+")
+_NAMED: Final = re.compile(r"@(\w{3,})")
+_STARRED: Final = re.compile(
+    r"(?<![A-Za-z_*#])[A-Za-z]+(?:[*#]+[A-Za-z]+)+(?![A-Za-z*#])|(?<![A-Za-z_*#])[A-Za-z][*#]{2,}(?![A-Za-z*#])"
+)
+# A sign of exclamation at the end is one.
+_WORD: Final = re.compile(rf"[A-Za-z0-9{_SIGNS}]*[A-Za-z0-9@$|+\u20ac\u00a3\u00a5\u00a7]")
+# What a line must have for its words to be looked at: a letter twice in a row, a letter beside a sign, a capital inside.
+# "v" or "l" before a consonant where English has a vowel: "fvck", "shlt".
+_CONSONANT: Final = "[b-df-hj-np-tv-zB-DF-HJ-NP-TV-Z]"
+_SUSPECT: Final = re.compile(
+    rf"([A-Za-z])\1|[A-Za-z](?=[0-9{_SIGNS}*#]|(?<=[a-z])[A-Z])|[0-9{_SIGNS}](?=[A-Za-z])"
+    rf"|[vV]{_CONSONANT}|(?<![aeiouAEIOU])[lI]{_CONSONANT}|[A-Z]{{2}}[a-z]"
+)
+_GAPPED: Final = re.compile(rf"(?<![A-Za-z0-9]){_LETTER}{_GAP}{_LETTER}{_GAP}")
+_BROKEN: Final = re.compile(
+    r"(?<![A-Za-z0-9])[A-Za-z]{1,12}(?:[.\-_~\u00b7][A-Za-z]{1,12}){1,4}(?![A-Za-z0-9])"
+)
+_PARTED: Final = re.compile(r"[A-Za-z][.\-_~\u00b7][A-Za-z]")
+_ALONE: Final = re.compile(r"(?<!\S)\S \S \S(?!\S)")
+# Numbers with what is counted, ranks and shorthand: "2k", "1st", "10min", "5v5", "x2", "7.35d".
+_NUMBER: Final = re.compile(
+    r"\d*(?:1st|[1235-9]nd|3rd|\dth)|\d+(?:st|rd|th|k|m|s|x|h|d|g|hp|am|pm|min|mins|sec|secs|hr|hrs|mmr|pts|gold|lvl|lvls|kills?|ms|fps|v\d+|vs\d+|real|ever|life|head|fun|ez|u|me|day|nite|night)?",
+    re.IGNORECASE,
+)
+_TRAILING: Final = re.compile(r"[A-Za-z]+\d+")
+_CENSORED: Final = "fuck fucking shit bitch cunt nigger nigga asshole retard motherfucker"
+_FIRST_LETTERS: Final = {(word[0], len(word)): word for word in _CENSORED.split()}
+_AMOUNT: Final = re.compile(r"\d{2,}[a-z]{1,2}")  # "10t"
+_ONE_DIGIT: Final = re.compile(r"(\d)([a-z]+)|([a-z]+)(\d)")
+_SHORTHAND: Final = """
+bo ti lv lvl mp ps pt pos nr ch ep vol ver ult ulti ll ph hr min sec ppl pc px yo cs pl fc vs kv ob su hp iq ft km kg gb mb cm mm
+mid sup off sk np men man dmg mana gpm xpm cd vp xp am pm dd op fp bp
+"""
+_COUNTED: Final = frozenset(_SHORTHAND.split())
+_RARE: Final = 1_000_000  # rank of what is no word
+_EVERYWHERE: Final = 200  # ranks of the words every line has
+_MOST: Final = 32  # readings of one word that are looked up
+_LONGEST: Final = 60
+_LONGEST_LINE: Final = 160
+_RUN: Final = re.compile(r"(.)\1+")
+_STRETCH: Final = re.compile(r"([A-Za-z])\1+")
+_LONG_STRETCH: Final = re.compile(r"([A-Za-z])\1\1")
+# Roman numbers stay, as in "PzIII".
+_LONG_RUN: Final = re.compile(r"((?!I)[A-Za-z])\1{2,}")
+
+
+def joined(text: str) -> list[Edit]:
+    """Put letters that stand apart, by spaces or signs, together where they make words."""
+    edits: list[Edit] = []
+    patterns = [p for sign, p in ((_GAPPED, _APART), (_ALONE, _SPACED)) if sign.search(text)]
+    kept = _addresses(text) if patterns else []
+    for pattern in patterns:
+        for found in pattern.finditer(text):
+            start, end = found.span()
+            if any(a < end and start < b for a, b in kept):
+                continue
+            if any(a < end and start < b for a, b, _ in edits):
+                continue
+            raw = found[0][::2] if pattern is _SPACED else _letters_of(found[0])
+            if (words := _words(raw)) is not None:
+                edits.append((start, end, words))
+    if _PARTED.search(text):
+        kept = kept or _addresses(text)
+        taken = [*kept, *((a, b) for a, b, _ in edits)]
+        for found in _BROKEN.finditer(text):
+            start, end = found.span()
+            if not any(a < end and start < b for a, b in taken) and (word := _mended(found[0].lower())):
+                edits.append((start, end, _as_written(word, found[0])))
+    edits.sort()
+    return edits
+
+
+def _mended(word: str) -> str | None:
+    """Return the word worth hiding that *word* is without the signs in it, where its pieces aren't words themselves."""
+    pieces = re.split(r"[^a-z]", word)
+    whole = "".join(pieces)
+    if len(whole) < 4 or whole not in targets():
+        return None
+    return None if all(len(piece) > 1 and _rank(piece) < _RARE for piece in pieces) else whole
+
+
+_PAIR: Final = re.compile(rf"({_LETTER})(?:{_GAP}(?={_LETTER})|$)")
+
+
+def _letters_of(apart: str) -> str:
+    return "".join(m[1] for m in _PAIR.finditer(apart))
+
+
+@lru_cache(maxsize=1 << 12)
+def _words(raw: str) -> str | None:
+    """Return the words that letters set apart make, spaces between, or None."""
+    if sum(c.isalpha() for c in raw) < 2 or len(raw) > _LONGEST_LINE:
+        return None
+    for reading in _readings(raw.lower()):
+        if reading.isalpha() and (words := words_in(reading)) is not None:
+            return " ".join(words)
+    return None
+
+
+def _addresses(text: str) -> list[tuple[int, int]]:
+    """Return where links, e-mail addresses and @names stand."""
+    if "." not in text and "@" not in text and "/" not in text:
+        return []
+    spans = []
+    for token in _TOKEN.finditer(text):
+        if (name := _NAMED.match(token[0])) is not None:
+            if "a" + name[1].lower() not in targets():  # "@sshole" names nobody
+                spans.append(token.span())
+        elif (found := _ADDRESS.search(token[0])) is not None:
+            spans.append((token.start() + found.start(), token.start() + found.end()))
+    return spans
+
+
+def respelled(text: str) -> list[Edit]:
+    """Return each word that isn't one, but is spelt around one, as that."""
+    edits: list[Edit] = []
+    if not _SUSPECT.search(text):
+        return edits
+    taken = _addresses(text)
+    if "*" in text or "#" in text:
+        for found in _STARRED.finditer(text):
+            if (word := _starred(found[0].lower())) is not None:
+                edits.append((found.start(), found.end(), _as_written(word, found[0])))
+                taken.append(found.span())
+    for found in _WORD.finditer(text):
+        start, end = found.span()
+        if taken and any(a < end and start < b for a, b in taken):
+            continue
+        if (new := _respelled(found[0])) is not None and new != found[0]:
+            edits.append((start, end, new))
+    edits.sort()
+    return edits
+
+
+@lru_cache(maxsize=1 << 14)
+def _respelled(word: str) -> str | None:
+    # Looked at by itself, so that a word's fate doesn't hang on the words beside it.
+    if not _SUSPECT.search(word):
+        return None
+    low = word.lower()
+    if word.isalpha():
+        if low in known():
+            return low if _mixed(word) else None
+        if (hidden := _alike(low)) is not None:
+            return _as_written(hidden, word)
+        if _STRETCH.search(low) and (plain := _unstretched(low)) != low:
+            return (
+                _as_written(plain, word)
+                if plain in targets() or _rank(plain) < _RARE
+                else _LONG_RUN.sub(r"\1\1", word)
+            )
+        return None
+    if not any(c.isalpha() for c in low) or len(low) > _LONGEST or _NUMBER.fullmatch(low):
+        return None
+    sure, likely = _sure(low), _likely(low)
+    for reading in _readings(low):
+        if not reading.isalpha():
+            continue
+        for plain in dict.fromkeys((reading, _unstretched(reading))):
+            if plain in targets():
+                return _as_written(plain, word)
+            if len(plain) < 3 or plain not in known():
+                continue
+            # "7he" and "4re": nothing is as common as these words, not even what the digit could count.
+            if sure or (likely and _rank(plain) <= _EVERYWHERE):
+                return _as_written(plain, word)
+    return None
+
+
+def _sure(word: str) -> bool:
+    """Whether the digits in *word* stand for letters, even where nobody hides what they would make.
+
+    Not in "7win", "2ez", "top1" or "ps4": one digit at an end counts something, unless what is left of the word is nothing.
+    """
+    if word[-1] in "+|" and _rank(word[:-1]) < _RARE:  # "me+"
+        return False
+    if (one := _ONE_DIGIT.fullmatch(word)) is None:
+        return not (_TRAILING.fullmatch(word) or _AMOUNT.fullmatch(word))
+    digit, rest = (one[1], one[2]) if one[1] else (one[4], one[3])
+    if len(rest) < 2 or rest in known() or rest in BETWEEN or rest in _COUNTED:
+        return False
+    # Zero counts nothing in front; behind, only "o" and "e" are usual.
+    return digit in "03" if one[4] else digit in "0347"
+
+
+def _likely(word: str) -> bool:
+    """Whether digits at an end of *word* may be letters, where that makes a word that every line has."""
+    if word[1:].isalpha():
+        return word[0] in "347"
+    rest = word.rstrip("013457")
+    return rest.isalpha() and len(rest) > 1 and _rank(rest) == _RARE and rest not in _COUNTED
+
+
+def _alike(word: str) -> str | None:
+    """Return the word worth hiding that *word* shows, "v" being "u" and "l" being "i" in it, or None."""
+    if len(word) < 4 or not ("v" in word or "l" in word) or _RUN.sub(r"\1", word) in known():  # "plss"
+        return None
+    for old, new in (("v", "u"), ("l", "i")):
+        if old in word and (plain := word.replace(old, new)) in targets():
+            return plain
+    choices = [{"v": "vu", "l": "li"}.get(c, c) for c in word]
+    readings = map("".join, itertools.islice(itertools.product(*choices), _MOST))
+    return next((plain for plain in readings if plain in targets()), None)
+
+
+def _readings(word: str) -> Iterator[str]:
+    """Yield what *word* may say, its digits and signs being letters; the likeliest first."""
+    choices = [_LEET.get(c, c) for c in word]
+    yield from map("".join, itertools.islice(itertools.product(*choices), _MOST))
+    if any(c in _LEET for c in word) and any(c in _ALSO for c in word):
+        choices = [_LEET.get(c) or _ALSO.get(c, c) for c in word]
+        yield from map("".join, itertools.islice(itertools.product(*choices), _MOST))
+
+
+def _unstretched(word: str) -> str:
+    """Return *word*, lower case, with repeated letters as a word of the lists has them.
+
+    Twice is tried before once, and any word before none. Three and more of a letter become two where no word fits; a word all
+    of one letter stays.
+    """
+    runs = list(itertools.islice(_STRETCH.finditer(word), 5))
+    if not runs:
+        return word
+    found: list[tuple[int, str]] = []
+    for counts in itertools.product(*[(2, 1)] * len(runs)):
+        candidate = _with(word, runs, counts)
+        if candidate in targets():
+            return candidate
+        if (rank := _rank(candidate)) < _RARE:
+            # Twice wins over once, unless what comes of once is far more common: "thee" and "the".
+            for run, count in zip(runs, counts, strict=True):
+                rank *= 1 if count == 2 else 10 if len(run[0]) > 2 else 30
+            found.append((rank, candidate))
+    if found and _LONG_STRETCH.search(word):
+        return min(found)[1]
+    if len(set(word)) == 1:
+        return word
+    return re.sub(r"([a-z])\1{2,}", r"\1\1", word)
+
+
+def _rank(word: str) -> int:
+    return ranks().get(word, 50 if len(word) > 1 and word in BETWEEN else _RARE)
+
+
+def _with(word: str, runs: list[re.Match[str]], counts: tuple[int, ...]) -> str:
+    parts: list[str] = []
+    end = 0
+    for run, count in zip(runs, counts, strict=True):
+        parts += word[end : run.start()], run[1] * min(count, len(run[0]))
+        end = run.end()
+    return "".join([*parts, word[end:]])
+
+
+@lru_cache(maxsize=1 << 10)
+def _starred(word: str) -> str | None:
+    """Return the word worth hiding that *word*, with stars for letters, can be; of several the likeliest.
+
+    Of a word with but its first letter left, only the most usual.
+    """
+    if len(word.rstrip("*#")) == 1:
+        return _FIRST_LETTERS.get((word[0], len(word)))
+    pattern = re.compile(re.sub(r"[*#]", "[a-z]", word))
+    fitting = [target for target in targets() if pattern.fullmatch(target)]
+    if not fitting and sum(c.isalpha() for c in word) > 2:  # one star may stand for several letters
+        pattern = re.compile(re.sub(r"[*#]+", "[a-z]{1,4}", word))
+        fitting = [target for target in targets() if pattern.fullmatch(target)]
+    return fitting[0] if fitting else None
+
+
+def _mixed(word: str) -> bool:
+    """Whether capitals stand inside, twice or more; once is enough in a word worth hiding, and not in a name."""
+    inside = sum(a.islower() and b.isupper() for a, b in itertools.pairwise(word))
+    return inside >= 2 or (not word.isupper() and word[1:] != word[1:].lower() and word.lower() in targets())
+
+
+def _as_written(plain: str, word: str) -> str:
+    """Return *plain* in capitals where *word* is, or with a capital first."""
+    if word.isupper():
+        return plain.upper()
+    return plain.capitalize() if word[0].isupper() and word[1:].islower() else plain

@@ -1,0 +1,68 @@
+"""Where it is a close call: what the normaliser takes for evasion, and what it doesn't."""
+
+import sys
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatward.text import normalise
+from chatward.text.edits import Line
+
+second = sys.modules["chatward.text.second"]  # its name in the package is its function
+
+CHAT = "good all noob NOOB FUck FUCk plss n00b f*ck no.ob a i u r 4 2ez 5v5 sooo xD l8r gg! http://a.com/n00b @n00b f-u s&y pls"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("fvck cvnt bltch shlt", "fuck cunt bitch shit"),
+        ("fu.ck f.uck sh-it", "fuck fuck shit"),
+        ("f.u.c.k.me", "fuck.me"),
+        ("f…u…c…k", "fuck"),
+        ("0ff 4nd wh0 7he tha7", "off and who the that"),
+        ("B1TCH 1D1OT", "BITCH IDIOT"),
+        ("y o u a r e", "you are"),
+        ("t e c h i e s u s e l e s s", "techies useless"),
+        ("theeee offff sooo tooo", "the off so too"),
+        ("you @sshole", "you asshole"),
+        # Beside a disguised word, words that are whole in another alphabet are disguised as well.
+        ("уоu ѕtupіd ріg", "you stupid pig"),
+        ("REport FUck", "report fuck"),
+    ],
+)
+def test_what_is_undone(text: str, expected: str) -> None:
+    assert normalise(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "мама noob",
+        "5€ €50 £3 5×3",
+        "A*** F*****",
+        "PzIIIE TIII xDD",
+        "pls vs lvl plz",
+        "me+ gg+ A+",
+        "no7 on3 is3 bo3 bo5 ti7 ps4 10t 7win 4all 3nd 2nd",
+        "q w e r t y",
+        "x-ray e-girl pro-noob U-S-A gg.wp",
+    ],
+)
+def test_what_is_left_alone(text: str) -> None:
+    assert normalise(text) == text
+
+
+@given(st.lists(st.sampled_from(CHAT.split()), max_size=7).map(" ".join))
+@settings(max_examples=300, deadline=None)
+def test_words_that_are_remembered_as_settled_change_nothing(text: str) -> None:
+    assert second.second(Line(text)).text == second._worked(Line(text)).text
+
+
+@pytest.mark.parametrize("unit", ["a", "a-", "x@y.", "сa", "n o o b ", "a@"])
+def test_text_without_an_end_takes_no_more_than_its_share(unit: str) -> None:
+    began = time.process_time()
+    normalise(unit * (100_000 // len(unit)) + ".@")
+    assert time.process_time() - began < 5  # quadratic growth would take minutes
