@@ -20,6 +20,8 @@ from sklearn.metrics import (
 from chatward.schema import LABELS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 ECE_BINS: Final = 15
@@ -74,6 +76,12 @@ def per_class(probabilities: NDArray[Any], truth: NDArray[Any]) -> dict[str, dic
         label: {"precision": float(p), "recall": float(r), "f1": float(f), "rows": int(n)}
         for label, p, r, f, n in zip(LABELS, *columns, strict=True)
     }
+
+
+def f1_by_class(said: NDArray[Any], truth: NDArray[Any], names: Sequence[str]) -> dict[str, float]:
+    """Return the F1, 0 to 1, of each class of any classifier. said, truth: class ids, places in *names*."""
+    f1 = f1_score(truth, said, labels=range(len(names)), average=None, zero_division=0)
+    return {name: float(value) for name, value in zip(names, f1, strict=True)}
 
 
 def flag_score(probabilities: NDArray[Any]) -> NDArray[Any]:
@@ -136,7 +144,7 @@ def calibration(probabilities: NDArray[Any], truth: NDArray[Any], bins: int = EC
                 "rows": rows,
                 "confidence": float(confidence[inside].mean()) if rows else None,
                 "accuracy": float(hit[inside].mean()) if rows else None,
-                "interval": _wilson(int(hit[inside].sum()), rows) if rows else None,
+                "interval": wilson(int(hit[inside].sum()), rows) if rows else None,
             }
         )
     return found
@@ -169,8 +177,10 @@ def curves(probabilities: NDArray[Any], truth: NDArray[Any], points: int = 400) 
     return found
 
 
-def _wilson(hits: int, rows: int, z: float = 1.959964) -> list[float]:
+def wilson(hits: int, rows: int, z: float = 1.959964) -> list[float]:
+    """Return the 95 % score interval (Wilson 1927), low and high from 0 to 1, of the share *hits* of *rows*, at least one."""
     share = hits / rows
     middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
     half = z * np.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows)) / (1 + z * z / rows)
-    return [float(max(0.0, middle - half)), float(min(1.0, middle + half))]
+    # At the ends the formula gives 0 and 1, but for rounding.
+    return [float(middle - half) if hits else 0.0, float(middle + half) if hits < rows else 1.0]

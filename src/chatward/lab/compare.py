@@ -61,7 +61,7 @@ def compare(
     answers: dict[str, NDArray[np.float64]] = {}
     models, warnings = [], list(rows.warnings)
     for contender in contenders:
-        measured = answer(contender, rows, folder, how)
+        measured = answer(contender, rows.texts, folder, how)
         answers[contender.name] = measured.probabilities
         found = assess(measured.probabilities, rows.truth, rows.groups, (), how.draws, how.seed)
         warnings += [

@@ -43,14 +43,14 @@ class Measured:
     emissions: carbon.EmissionReport
 
 
-def answer(contender: Contender, rows: Labelled, folder: Path, how: Measuring) -> Measured:
-    """Let *contender* answer *rows*, its energy tracked into ``folder/emissions.csv``."""
+def answer(contender: Contender, texts: list[str], folder: Path, how: Measuring) -> Measured:
+    """Let *contender* answer *texts*, its energy tracked into ``folder/emissions.csv``."""
     name = f"chatward evaluate {contender.name}"
     with carbon.track(folder, name, country=how.country, pue=how.pue) as tracking:
         began = time.perf_counter()
-        probabilities = contender.model.probabilities(rows.texts)
+        probabilities = contender.model.probabilities(texts)
         seconds = time.perf_counter() - began
-    return Measured(probabilities, len(rows.texts) / max(seconds, 1e-9), tracking.report)
+    return Measured(probabilities, len(texts) / max(seconds, 1e-9), tracking.report)
 
 
 def evaluate(contender: Contender, path: Path, rows: Labelled, folder: Path, how: Measuring) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def evaluate(contender: Contender, path: Path, rows: Labelled, folder: Path, how
 
     folder: where ``emissions.csv`` is written.
     """
-    measured = answer(contender, rows, folder, how)
+    measured = answer(contender, rows.texts, folder, how)
     found = assess(measured.probabilities, rows.truth, rows.groups, rows.parts, how.draws, how.seed)
     known = [*rows.warnings, *seen_warnings(contender.name, contender.record, path, rows), *contender.notes]
     return {

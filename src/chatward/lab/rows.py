@@ -61,7 +61,10 @@ def read_record(folder: Path) -> Record | None:
         recipe = found["recipe"]
         for entry in recipe.get("finetune", recipe)["sets"]:
             Source(**entry)
-        hashes = [facts["sha256"] for facts in [*found["data"].values(), *found.get("chat", {}).values()]]
+        hashes = [
+            facts["sha256"]
+            for facts in [f for key in ("data", "lessons", "chat") for f in found.get(key, {}).values()]
+        ]
         kept = found.get("held_out") or {"fold": 1, "folds": 2, "seed": 0}
         usable = all(isinstance(kept[key], int) for key in ("fold", "folds", "seed")) and all(hashes)
         emissions = found.get("emissions")

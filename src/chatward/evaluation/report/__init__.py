@@ -6,7 +6,18 @@ among the report's warnings.
 
 from __future__ import annotations
 
-from chatward.evaluation.report.html import comparison_html, evaluation_html
-from chatward.evaluation.report.markdown import comparison_markdown, evaluation_markdown
+from chatward.evaluation.report.html import comparison_html, evaluation_html, functional_html
+from chatward.evaluation.report.markdown import (
+    comparison_markdown,
+    evaluation_markdown,
+    functional_markdown,
+)
 
-__all__ = ["comparison_html", "comparison_markdown", "evaluation_html", "evaluation_markdown"]
+__all__ = [
+    "comparison_html",
+    "comparison_markdown",
+    "evaluation_html",
+    "evaluation_markdown",
+    "functional_html",
+    "functional_markdown",
+]

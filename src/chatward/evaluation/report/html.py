@@ -57,6 +57,11 @@ def comparison_html(comparison: dict[str, Any]) -> str:
     )
 
 
+def functional_html(report: dict[str, Any]) -> str:
+    """Return the page of a functional *report*; the same report gives the same text."""
+    return _page("functional.html.j2", r=report, sentences=words.functional_sentences(report["functional"]))
+
+
 def _page(template: str, **context: Any) -> str:
     r = context["r"]
     environment = Environment(
@@ -75,6 +80,7 @@ def _page(template: str, **context: Any) -> str:
         "clean": words.clean,
         "clipped": words.clipped,
         "of_100": words.of_100,
+        "span_of_100": words.span_of_100,
     }
     environment.globals |= {
         "labels": LABELS,

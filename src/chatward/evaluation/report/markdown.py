@@ -200,6 +200,57 @@ def comparison_markdown(comparison: dict[str, Any]) -> str:
     return _joined([*out, *_how(comparison)])
 
 
+def functional_markdown(report: dict[str, Any]) -> str:
+    """Return one model's functional *report*."""
+    model, data, found = report["model"], report["data"], report["functional"]
+
+    def rate(one: Mapping[str, Any], name: str) -> tuple[str, ...]:
+        share = f"{words.of_100(one['rate'])} %"
+        return (
+            escaped(name),
+            f"{one['cases']:,}",
+            f"{one['passed']:,}",
+            share,
+            words.span_of_100(one["interval"]),
+        )
+
+    columns = ("cases", "passed", "rate", "95 % interval")
+    out = [
+        f"# What can {escaped(model['name'])} tell apart?",
+        f"{data['rows']:,} functional cases of {escaped(data['file'])} · {model['kind']} model · {report['created'][:10]}",
+        *_notes(report),
+        "## In plain words",
+        _sentences(words.functional_sentences(found)),
+        "## Function by function",
+        _table(
+            ("function", *columns),
+            [*(rate(one, one["function"]) for one in found["functions"]), rate(found["overall"], "overall")],
+            "lrrrr",
+        ),
+    ]
+    if found["ways"]:
+        ways = [
+            (*rate(one, one["way"]), f"{words.of_100(one['originals_rate'])} %", signed(one["points"], 1))
+            for one in found["ways"]
+        ]
+        names = ("way", *columns, "originals", "points")
+        out += ["## What disguise costs", _table(names, ways, "lrrrrrr")]
+    if found["failures"]:
+        failures = [
+            (
+                escaped(one["id"]),
+                escaped(words.clipped(one["text"])),
+                escaped(" or ".join(filter(None, (one["expected"], one["also"])))),
+                one["got"],
+                f"{words.of_100(one['probability'])} %",
+            )
+            for one in found["failures"]
+        ]
+        head = ("id", "text", "expected", "got", "how sure")
+        out += ["## Failures, worst functions first", _table(head, failures, "llllr")]
+    return _joined([*out, *_emissions(report["emissions"]), *_how(report)])
+
+
 def _model_row(comparison: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[str, ...]:
     marks = {"better": " ▲", "worse": " ▼", None: ""}
     base, intervals = comparison["baseline"], model.get("intervals") or {}

@@ -75,6 +75,11 @@ def of_100(value: float) -> str:
     return shown if shown not in ("0", "100") or value in (0, 1) else f"{100 * value:.1f}"
 
 
+def span_of_100(interval: Numbers) -> str:
+    """Return "low to high" as how many of 100, or nothing for None."""
+    return "" if interval is None else f"{of_100(interval[0])} to {of_100(interval[1])}"
+
+
 def clean(text: str) -> str:
     """Return *text* as UTF-8 and XML can hold it: control characters are spaces, halves of surrogate pairs are marked."""
     text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]", " ", text.replace("\r\n", "\n"))
@@ -107,8 +112,7 @@ def plain_sentences(report: Mapping[str, Any]) -> list[Sentence]:
     def told(value: float | None, interval: Numbers, text: str, about: str = "") -> Sentence:
         if value is None:
             return Sentence(DASH, f"{text}: {NOT_DEFINED} ({reasons(report, about)})")
-        between = "" if interval is None else f"{of_100(interval[0])} to {of_100(interval[1])}"
-        return Sentence(f"{of_100(value)} of 100", text, between)
+        return Sentence(f"{of_100(value)} of 100", text, span_of_100(interval))
 
     def headline(key: str, text: str) -> Sentence:
         return told(figures.get(key), intervals.get(key), text)
@@ -173,7 +177,7 @@ def compared_sentences(comparison: Mapping[str, Any]) -> list[Sentence]:
     if scored:
         best = max(scored, key=lambda m: float(m["figures"]["accuracy"]))
         interval = (best.get("intervals") or {}).get("accuracy")
-        between = "" if interval is None else f"{of_100(interval[0])} to {of_100(interval[1])}"
+        between = span_of_100(interval)
         lead = f"{of_100(best['figures']['accuracy'])} of 100"
         says.append(Sentence(lead, f"lines get the right label from {best['name']}, the most here", between))
     for model in models:
@@ -195,6 +199,23 @@ def compared_sentences(comparison: Mapping[str, Any]) -> list[Sentence]:
         slowest = f"{short(slow['ms_per_message'], 'ms')} with {slow['name']}, the slowest"
         text = f"a message with {quick['name']}, the quickest; {slowest}"
         says.append(Sentence(short(quick["ms_per_message"], "ms"), text))
+    return says
+
+
+def functional_sentences(found: Mapping[str, Any]) -> list[Sentence]:
+    """Return what a functional suite found: the whole, the functions that fail most, what evasion costs."""
+
+    def told(one: Mapping[str, Any], text: str) -> Sentence:
+        return Sentence(f"{of_100(one['rate'])} of 100", text, span_of_100(one["interval"]))
+
+    says = [told(found["overall"], "cases get a level that is accepted for them")]
+    for one in sorted(found["functions"], key=lambda one: float(one["rate"]))[:3]:
+        if one["rate"] < 1:
+            says.append(told(one, f"cases of {one['function']!r} do, one of the functions that fail most"))
+    if found["ways"]:
+        cost = found["ways"][-1]["points"]
+        text = "between disguised lines and the same lines spelled plainly (below 0: disguise helps the player)"
+        says.append(Sentence(f"{signed(cost, 1)} points", text))
     return says
 
 
@@ -249,15 +270,17 @@ def measured(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         f"{machine.get('cores', '?')} cores",
         f"Python {machine.get('python', '?')}",
     ]
+    intervals = (
+        f"95 %, by {report['draws']:,} bootstrap draws of the rows; they cover the choice of rows, "
+        "not that of the training seed"
+        if "draws" in report
+        else "95 %, Wilson's score interval, as if every case stood for itself"
+    )
     facts = [
         ("command", report["command"]),
         ("data", f"{data['file']}: {data['rows']:,} rows{skipped} ({counts}){held}"),
         ("SHA-256 of the data", data["sha256"]),
-        (
-            "intervals",
-            f"95 %, by {report['draws']:,} bootstrap draws of the rows; they cover the choice of rows, "
-            "not that of the training seed",
-        ),
+        ("intervals", intervals),
         ("machine", ", ".join(filter(None, where))),
         ("made", f"{report['created']} with chatward {report['chatward']}"),
     ]

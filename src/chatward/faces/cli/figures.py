@@ -21,6 +21,8 @@ _NAMES: Final = {
 _SHARES: Final = ("accuracy", "macro_f1", "flag_f1", "recall_at_1_percent", "recall_at_0_1_percent")
 _COLOURS: Final = {"better": "green", "worse": "red"}
 _WIDE: Final = 110
+_WORST: Final = 5
+_FAILURES: Final = 25
 
 
 def show_evaluation(report: dict[str, Any]) -> None:
@@ -52,6 +54,51 @@ def show_evaluation(report: dict[str, Any]) -> None:
         table.add_row(f"{part['group']}: {part['name']}", f"{part['rows']:,}", *cells)
     _print(table)
     _warn(report["warnings"])
+
+
+def show_functional(report: dict[str, Any]) -> None:
+    """Print the pass rates of a functional suite by function and by way of evasion, and what failed in the worst functions."""
+    from rich.text import Text
+
+    found, data = report["functional"], report["data"]
+    table = _table(f"{report['model']['name']} on {data['rows']:,} cases of {data['file']}")
+    for name in ("function", "cases", "passed", "rate %", "95 % interval"):
+        table.add_column(name, justify="left" if name == "function" else "right")
+    for one in found["functions"]:
+        table.add_row(Text(one["function"]), *_rate(one))
+    table.add_section()
+    for name in ("originals", "twins", "overall"):
+        if found[name]["cases"]:
+            table.add_row(Text(name, style="bold"), *_rate(found[name]))
+    _print(table)
+    if found["ways"]:
+        table = _table("Twins by way of evasion, beside their originals; below 0, evasion helps the player")
+        for name in ("way", "twins", "passed", "rate %", "95 % interval", "originals %", "points"):
+            table.add_column(name, justify="left" if name == "way" else "right")
+        for one in found["ways"]:
+            originals = f"{100 * one['originals_rate']:.1f}"
+            table.add_row(Text(one["way"]), *_rate(one), originals, f"{one['points']:+.1f}")
+        _print(table)
+    failures = found["failures"]
+    if failures:
+        worst = list(dict.fromkeys(one["function"] for one in failures))[:_WORST]
+        shown = [one for one in failures if one["function"] in worst][:_FAILURES]
+        table = _table(f"Failures of the worst functions: {len(shown)} of {len(failures):,}")
+        for name, width in (("id", 34), ("text", 40), ("expected", None), ("got", None), ("%", None)):
+            table.add_column(name, no_wrap=True, max_width=width, justify="right" if name == "%" else "left")
+        for one in shown:
+            # What somebody typed may hold what a terminal obeys.
+            text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in one["text"])
+            cells = (one["id"], text, one["expected"], one["got"], f"{100 * one['probability']:.0f}")
+            table.add_row(*(Text(cell, overflow="ellipsis") for cell in cells))
+        _print(table)
+    _warn(report["warnings"])
+
+
+def _rate(one: dict[str, Any]) -> tuple[str, str, str, str]:
+    low, high = one["interval"]
+    share, between = f"{100 * one['rate']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}"
+    return f"{one['cases']:,}", f"{one['passed']:,}", share, between
 
 
 def show_comparison(comparison: dict[str, Any]) -> None:
