@@ -1,0 +1,327 @@
+"""What players win by spelling around the filter, and what clean lines pay for it.
+
+    python benchmarks/evasion.py --data DIR [--before MODEL] [--out FILE.json]     (or the environment variable CHATWARD_DATA)
+
+Takes lines that somebody labelled mild or toxic (dota3, gosu; CONDA's of intent E), rewrites them in each of
+`chatward.data.evasion.WAYS`, and counts how many the model still flags (calls something else than non-toxic):
+
+* targeted: lines that hold a word a filter would look for, with just those words hidden. Such a word stands in column T
+  of conda/lexicon.csv, and at least half of the labelled lines that hold it are flagged ones;
+* every word: all lines, with every word of three or more letters hidden.
+
+Only lines that the way changes count, both before and after. Then lines labelled clean that hold numbers, names, or letters of
+another alphabet, as they stand: how many are flagged. Rows that the model's run record says it held out are taken where there are
+some, all rows of the set otherwise; the report says which. Intervals: 95 %, bootstrap over matches and equal texts. No line is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import re
+import shlex
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chatward import Detector, __version__, artifact
+from chatward.data.evasion import WAYS, perturb
+from chatward.data.sources import ChatSource, Rows, Source, read_rows
+from chatward.data.splits import fold_of
+from chatward.errors import ChatwardError, UsageError, without_paths
+from chatward.evaluation.bootstrap import FEWEST_GROUPS, Samples, interval
+from chatward.lab.rows import Record, cut_in, fold_rows, read_record
+from chatward.schema import LABELS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SETS: dict[str, Source] = {
+    "dota3": Source("dota3", "dota3/train.csv", "message", "target"),
+    "gosu": Source("gosu", "gosu/train.csv", "text", "target", group="match"),
+    "conda": Source(
+        "conda",
+        "conda/train.csv",
+        "utterance",
+        "intentClass",
+        {"O": 0, "I": 1, "E": 2, "A": 3},
+        "matchId",
+        "[SEPA]",
+    ),
+    "gametox": Source("gametox", "gametox/train.csv", "message", "label", {str(i): i for i in range(6)}),
+}
+FLAGGED = {"dota3": {"1", "2"}, "gosu": {"1", "2"}, "conda": {"E"}}
+OFFENSIVE = {"dota3": {"1", "2"}, "gosu": {"1", "2"}, "conda": {"E", "I"}}  # what makes a word one to look for
+CLEAN = {"dota3": {"0"}, "gosu": {"0"}, "conda": {"O"}}
+WORD = re.compile(r"[^\W\d_]{3,}")
+NAME = re.compile(r"@\w{2,}|(?<=[a-z,] )[A-Z][a-z]{2,}")
+DRAWS = 1000
+
+
+@dataclass
+class Lines:
+    """texts: as sent. groups: which belong together in the bootstrap."""
+
+    texts: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+
+    def where(self, wanted: Callable[[str], bool]) -> Lines:
+        kept = [i for i, text in enumerate(self.texts) if wanted(text)]
+        return Lines([self.texts[i] for i in kept], [self.groups[i] for i in kept])
+
+
+def read_sets(
+    data: Path, record: Record | None, chosen: dict[str, list[int]]
+) -> tuple[dict[str, Rows], dict[str, list[int]], dict[str, Any]]:
+    """Return each set's rows, which of them to measure on, and what the report says of the choice."""
+    found, kept, facts = {}, {}, {}
+    recipe = record["recipe"] if record else {}
+    chat = {entry["name"]: entry for entry in (recipe.get("adapt") or {}).get("sets", [])}
+    for name, plain in SETS.items():
+        source = plain
+        if chat.get(name, {}).get("held_folds"):
+            source = ChatSource(**chat[name])
+        rows = read_rows(data, source)
+        cut = cut_in(record, data / source.file) if record else None
+        if name in chosen:
+            lines = set(chosen[name])
+            if missing := lines - set(rows.lines):
+                raise UsageError(
+                    f"--rows names line {min(missing)} of {source.file}, where no row starts: give lines of that file"
+                )
+            places, why = [i for i, line in enumerate(rows.lines) if line in lines], "those of --rows"
+        elif isinstance(source, ChatSource):
+            folds, seed = source.held_folds, recipe["seed"]
+            places = [i for i, group in enumerate(rows.groups) if fold_of(group, folds, seed) == 0]
+            why = "kept out of training"
+        elif cut:
+            places, why = fold_rows(rows, cut), "kept out of training"
+        else:
+            places, why = list(range(len(rows))), "all, trained on or not"
+        found[name], kept[name] = rows, places
+        facts[name] = {"rows": len(places), "of": len(rows), "which": why, "sha256": rows.sha256}
+    return found, kept, facts
+
+
+def take(sets: dict[str, Rows], kept: dict[str, list[int]], values: dict[str, set[str]]) -> Lines:
+    lines = Lines()
+    for name, wanted in values.items():
+        rows = sets[name]
+        places = [i for i in kept[name] if rows.values[i] in wanted]
+        lines.texts += [rows.originals[i] for i in places]
+        lines.groups += [f"{name}:{rows.groups[i]}" for i in places]
+    return lines
+
+
+def words_of(text: str) -> set[str]:
+    return {word.casefold() for word in WORD.findall(text)}
+
+
+def looked_for(data: Path, sets: dict[str, Rows]) -> set[str]:
+    """Return the words a filter would look for: of the lexicon, without those that stand in clean lines more often than not."""
+    with (data / "conda" / "lexicon.csv").open(encoding="utf-8", newline="") as file:
+        listed = {row["T"].casefold() for row in csv.DictReader(file) if WORD.fullmatch(row["T"])}
+    there, flagged = Counter[str](), Counter[str]()
+    for name, values in OFFENSIVE.items():
+        for text, value in zip(sets[name].originals, sets[name].values, strict=True):
+            words = words_of(text) & listed
+            there.update(words)
+            if value in values:
+                flagged.update(words)
+    return {word for word in listed if there[word] and 2 * flagged[word] >= there[word]}
+
+
+def foreign(text: str) -> bool:
+    return any(c.isalpha() and not unicodedata.name(c, "LATIN").startswith("LATIN") for c in text)
+
+
+def said(detector: Detector, texts: list[str]) -> NDArray[np.int64]:
+    return np.array([LABELS.index(answer.label) for answer in detector.predict(texts)], np.int64)
+
+
+def share(values: NDArray[Any], groups: list[str], seed: int) -> tuple[float, list[float] | None]:
+    """Return the mean of *values* and its interval, None of too few groups."""
+    samples = Samples(groups, DRAWS, seed)
+    found = np.concatenate([block @ values / block.sum(axis=1) for block in samples.blocks()])
+    return float(values.mean()), interval(found) if samples.groups >= FEWEST_GROUPS else None
+
+
+def evade(detector: Detector, lines: Lines, words: set[str] | None, seed: int) -> list[dict[str, Any]]:
+    """Return what each way costs on *lines*. A way's lines are the same for every model."""
+    before = said(detector, lines.texts)
+    found = []
+    for number, way in enumerate(WAYS):
+        rng = np.random.default_rng([seed, number])
+        hidden = [perturb(text, way, rng, words) for text in lines.texts]
+        changed = [i for i, text in enumerate(hidden) if text != lines.texts[i]]
+        if not changed:
+            continue
+        old, new = before[changed], said(detector, [hidden[i] for i in changed])
+        lost, span = share((old > 0).astype(float) - (new > 0), [lines.groups[i] for i in changed], seed)
+        found.append(
+            {
+                "way": way,
+                "lines": len(changed),
+                "of": len(lines.texts),
+                "recall_before": float((old > 0).mean()),
+                "recall_after": float((new > 0).mean()),
+                "lost": lost,
+                "lost_interval": span,
+                "same_label": float((old == new).mean()),
+            }
+        )
+    return found
+
+
+def false_alarms(detectors: dict[str, Detector], clean: dict[str, Lines], seed: int) -> list[dict[str, Any]]:
+    found = []
+    for name, lines in clean.items():
+        if not lines.texts:
+            continue
+        flags = {who: (said(detector, lines.texts) > 0).astype(float) for who, detector in detectors.items()}
+        entry: dict[str, Any] = {"lines": name, "count": len(lines.texts)}
+        for who, values in flags.items():
+            entry[who], entry[f"{who}_interval"] = share(values, lines.groups, seed)
+        if "before" in flags:
+            more = flags["model"] - flags["before"]
+            entry["difference"], entry["difference_interval"] = share(more, lines.groups, seed)
+        found.append(entry)
+    return found
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    folders = {"model": options.model or artifact.default_model()}
+    if options.before:
+        folders["before"] = options.before
+    chosen = json.loads(options.rows.read_bytes()) if options.rows else {}
+    if unknown := sorted(set(chosen) - set(SETS)):
+        raise UsageError(f"--rows names the set {unknown[0]!r}: give lines of {', '.join(SETS)}")
+    sets, kept, facts = read_sets(options.data, read_record(folders["model"]), chosen)
+    words = looked_for(options.data, sets)
+    toxic, clean = take(sets, kept, FLAGGED), take(sets, kept, CLEAN)
+    targeted = toxic.where(lambda text: not words.isdisjoint(words_of(text)))
+    detectors = {who: Detector.load(str(folder)) for who, folder in folders.items()}
+    return {
+        "chatward": __version__,
+        "command": without_paths(shlex.join(["python", "benchmarks/evasion.py", *sys.argv[1:]])),
+        "machine": artifact.machine(),
+        "seed": options.seed,
+        "models": {who: described(folder) for who, folder in folders.items()},
+        "rows": facts,
+        "words_looked_for": len(words),
+        "evasion": {
+            who: {
+                "targeted": evade(detector, targeted, words, options.seed),
+                "every word": evade(detector, toxic, None, options.seed),
+            }
+            for who, detector in detectors.items()
+        },
+        "clean": false_alarms(
+            detectors,
+            {
+                "with numbers": clean.where(lambda text: any(c.isdigit() for c in text)),
+                "with names": clean.where(lambda text: NAME.search(text) is not None),
+                "in other alphabets": take(sets, kept, {"gametox": {"0"}}).where(foreign),
+                "all of dota3, gosu, CONDA": clean,
+            },
+            options.seed,
+        ),
+    }
+
+
+def described(folder: Path) -> dict[str, Any]:
+    manifest = artifact.read_manifest(folder)
+    return {
+        "name": manifest.name,
+        "normaliser": manifest.normaliser,
+        "graph_sha256": manifest.files[artifact.GRAPH_FILE],
+    }
+
+
+def percent(value: float, span: list[float] | None = None, sign: str = "") -> str:
+    around = f" ({100 * span[0]:{sign}.1f} to {100 * span[1]:{sign}.1f})" if span else ""
+    return f"{100 * value:{sign}.1f}{around}"
+
+
+def show(report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    machine = report["machine"]
+    console.print(report["command"], soft_wrap=True, highlight=False)
+    console.print(
+        f"{machine['architecture']}, {machine['cores']} cores, Python {machine['python']}", highlight=False
+    )
+    for name, facts in report["rows"].items():
+        console.print(f"{name}: {facts['rows']:,} of {facts['of']:,} rows ({facts['which']})", highlight=False)
+    for who, modes in report["evasion"].items():
+        about = report["models"][who]
+        for mode, entries in modes.items():
+            table = Table(
+                title=f"{who}: {about['name']}, normaliser {about['normaliser']}, {about['graph_sha256'][:12]}; {mode}"
+            )
+            for column in (
+                "way",
+                "lines changed",
+                "flagged before %",
+                "after %",
+                "points lost (95 %)",
+                "same label %",
+            ):
+                table.add_column(column, justify="left" if column == "way" else "right")
+            for entry in entries:
+                table.add_row(
+                    entry["way"],
+                    f"{entry['lines']:,} of {entry['of']:,}",
+                    percent(entry["recall_before"]),
+                    percent(entry["recall_after"]),
+                    percent(entry["lost"], entry["lost_interval"], "+"),
+                    percent(entry["same_label"]),
+                )
+            console.print(table)
+    table = Table(title="clean lines flagged, %")
+    names = list(report["models"])
+    for column in ("lines", "count", *names, *(["difference"] if "before" in names else [])):
+        table.add_column(column, justify="left" if column == "lines" else "right")
+    for entry in report["clean"]:
+        cells = [percent(entry[who], entry[f"{who}_interval"]) for who in names]
+        if "before" in names:
+            cells.append(percent(entry["difference"], entry["difference_interval"], "+"))
+        table.add_row(entry["lines"], f"{entry['count']:,}", *cells)
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("CHATWARD_DATA"))
+    parser.add_argument("--model", type=Path, help="model folder; the shipped one if left out")
+    parser.add_argument("--before", type=Path, help="another model folder, measured on the same lines")
+    parser.add_argument("--rows", type=Path, help='JSON file: {"dota3": [lines of its file, from 1], ...}')
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    options = parser.parse_args()
+    if options.data is None:
+        parser.error("give --data DIR, or set CHATWARD_DATA")
+    if options.out and options.out.exists():
+        parser.error(f"{str(options.out)!r} is there already: give another --out, or remove it first")
+    options.data = Path(options.data)
+    try:
+        report = measure(options)
+    except ChatwardError as error:
+        parser.exit(error.exit_code, f"{error}\n")
+    show(report)
+    if options.out:
+        artifact.write_json(options.out, report)
+
+
+if __name__ == "__main__":
+    main()
