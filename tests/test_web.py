@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import fields
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from chatward.errors import MissingExtraError, PortError, UsageError
 from chatward.faces.web import page as page_module
 from chatward.faces.web import rendering, server
 from chatward.faces.web.words import ENGLISH, EXAMPLES, SEVERAL_LINES, SPANISH, WORDS, Words
+from chatward.schema import Explanation, Word
 from tests.browser.program import Page, command, running_page
 
 ATTACK = "<img src=x onerror=alert(1)> \"'& {{7*7}} ${7*7}"
@@ -42,6 +44,11 @@ class FakeDetector:
         assert isinstance(messages, list)
         self.calls.append(messages)
         return [prediction(truncated=len(m) > 500) for m in messages]
+
+    def explain(self, message: str) -> Explanation:
+        """Every word raises the level, the longer the more."""
+        words = [(m.group(), *m.span()) for m in re.finditer(r"\S+", message)]
+        return Explanation(prediction(), tuple(Word(t, a, b, min(1, len(t) / 10)) for t, a, b in words))
 
 
 def answer(text: str | None, language: str | None = "en") -> str:
@@ -106,7 +113,7 @@ def test_bars_keep_their_order_whoever_wins(words: Words, winner: int) -> None:
 def test_several_lines_become_a_table_without_the_blank_ones() -> None:
     html = answer("gg\n\n  \r\nwp\rez\n")
     assert html.count('<tr role="row"><td') == 3
-    assert re.findall(r"<bdi>(.*?)</bdi>", html) == ["gg", "wp", "ez"]
+    assert [bare(found) for found in re.findall(r"<bdi>(.*?)</bdi>", html)] == ["gg", "wp", "ez"]
     assert re.findall(r"<th[^>]*>([^<]+)<", html) == ["Message", "Label", *LABELS]
     assert re.findall(r'data-name="([^"]+)"', html)[:3] == list(LABELS)
     assert "3 messages" in html
@@ -116,10 +123,64 @@ def test_one_line_among_blank_ones_is_one_message() -> None:
     assert 'class="cw-bars"' in answer("\n gg \n\n")
 
 
-def test_what_people_type_is_only_ever_text() -> None:
-    for html in (answer(ATTACK), answer(f"{ATTACK}\n{ATTACK}")):
-        assert "<img" not in html
-        assert "&lt;img src=x onerror=alert(1)&gt;" in html
+def bare(html: str) -> str:
+    """*html* without the marks of words."""
+    return re.sub(r'<mark class="cw-[123]" title="[^"]*">|</mark>', "", html)
+
+
+@pytest.mark.parametrize("attack", [ATTACK, "</mark><script>alert(1)</script>", 'x"onload="alert(1)'])
+def test_what_people_type_is_only_ever_text(attack: str) -> None:
+    for html in (answer(attack), answer(f"{attack}\n{attack}")):
+        assert "<img" not in html and "<script" not in html
+        assert f"<bdi>{escape(attack)}</bdi>" in bare(html)
+        known = r'</?(mark|bdi|section|p|strong|span|ul|li|div|svg|path|circle|table|thead|tbody|tr|th|td)\b[^"<>]*("[^"]*"[^"<>]*)*>'
+        assert "<" not in re.sub(known, "", html), "nothing but the page's own tags"
+
+
+def test_words_that_raise_the_level_are_marked() -> None:
+    words = (
+        Word("go", 0, 2, 0.05),
+        Word("d<i>ot", 3, 9, 0.2),
+        Word("noob", 10, 14, 0.4),
+        Word("NOOB", 15, 19, 0.7),
+    )
+    why = Explanation(prediction(), words)
+    html = rendering.result_html(["go d<i>ot noob NOOB!"], [prediction()], ENGLISH, {0: why})
+    said, because = re.findall(r'<p class="cw-(?:said|because) cw-toxic">(.*?)</p>', html)
+    assert said == (
+        '<bdi>go <mark class="cw-1" title="raises the risk by 20 points">d&lt;i&gt;ot</mark> '
+        '<mark class="cw-2" title="raises the risk by 40 points">noob</mark> '
+        '<mark class="cw-3" title="raises the risk by 70 points">NOOB</mark>!</bdi>'
+    )
+    assert re.findall(r"<mark[^>]*>(.*?)</mark>", because) == ["NOOB", "d&lt;i&gt;ot"], (
+        "the strongest first, each once"
+    )
+    assert because.startswith("Because of ")
+    spanish = rendering.result_html(["go d<i>ot noob NOOB!"], [prediction()], SPANISH, {0: why})
+    assert "sube el riesgo en 70 puntos" in spanish and ">Por <" in spanish
+
+
+def test_where_no_word_stands_out_the_page_says_so() -> None:
+    why = Explanation(prediction(), (Word("gg", 0, 2, 0.1),))
+    html = rendering.result_html(["gg"], [prediction()], ENGLISH, {0: why})
+    assert "<mark" not in html and "No single word stands out" in html
+
+
+def test_only_flagged_messages_are_explained_and_not_without_end() -> None:
+    clean, toxic = prediction((0.8, 0.1, 0.1)), prediction()
+    assert rendering.to_explain(["a", "b", "c"], [toxic, clean, toxic]) == [0, 2]
+    most = rendering.EXPLAINED_CHARACTERS
+    assert rendering.to_explain(["a" * 2 * most], [toxic]) == [0], "one message always is"
+    assert rendering.to_explain(["a" * most, "b"], [toxic, toxic]) == [0]
+    html = answer(f"{'a' * (most - 2)}\nbb\ncc")
+    assert html.count("<mark") == 2
+    assert "Words are marked in the first 2 flagged messages only." in html
+    assert "flagged messages only" not in answer("a\nb")
+    html = answer(f"{'a' * (most + 1)}\nb")
+    assert "<mark" not in html and "in the first 0 flagged" in html
+
+
+def test_the_model_name_is_only_ever_text() -> None:
     assert "a &lt;b&gt;model&lt;/b&gt;" in rendering.footer_html(ENGLISH, "a <b>model</b>")
 
 
@@ -253,17 +314,18 @@ from starlette.testclient import TestClient
 
 page = build(Detector.load(sys.argv[1], threads=1))
 (show,) = [f for f in page.fns.values() if f.name == "show" and f.targets[0][1] == "submit"]
-text = " ".join(["you", "donkey"])
+word = "".join(["don", "key"])  # whole nowhere in this source
+text = f"you {word}"
 with TestClient(make_app(page)) as client:
     body = {"data": [text, "en"], "fn_index": show._id, "session_hash": "someone"}
     got = client.post("/gradio_api/run/predict", json=body)
-    assert got.status_code == 200 and text in got.json()["data"][0], got.text
+    assert got.status_code == 200 and word in got.json()["data"][0], got.text
     assert not page.state_holder.session_data and not page.state_holder.time_last_used
     del got, body
     gc.collect()
     kept = [d for d in gc.get_objects() if type(d) in (dict, list) and d is not globals()]
     values = [v for d in kept for v in (d.values() if type(d) is dict else d) if type(v) is str]
-    assert not [v for v in values if text in v and v is not text and "<bdi>" in v]
+    assert not [v for v in values if word in v and "<bdi>" in v]
 """
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chatward.errors import ChatwardError
-from chatward.schema import LABELS, Prediction
+from chatward.schema import LABELS, Explanation, Prediction, Threshold
 
 if TYPE_CHECKING:
     from chatward.detection.detector import Detector
 
 __version__ = "0.1.0"
-__all__ = ["ChatwardError", "Detector", "LABELS", "Prediction", "__version__"]
+__all__ = ["ChatwardError", "Detector", "Explanation", "LABELS", "Prediction", "Threshold", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,9 @@ LABELS: Final = ("non-toxic", "mild toxicity", "toxic")
 PROBABILITY_COLUMNS: Final = ("p_non_toxic", "p_mild_toxicity", "p_toxic")
 """Names of the probability columns in scored files, in the order of `LABELS`."""
 
+LEAST_CONTRIBUTION: Final = 0.1
+"""A word that raises the flag score by no more than this isn't shown as a reason."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -27,3 +30,87 @@ class Prediction:
     probabilities: dict[str, float]
     tier: str
     truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of an explained message.
+
+    text: the word as it was sent, without punctuation around it, and so ``message[start:end]``.
+    contribution: how much it raises the flag score, 1 - p(non-toxic); between -1 and 1, negative where it lowers it.
+    """
+
+    text: str
+    start: int
+    end: int
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a detector says of one message, and which words made it say so.
+
+    words: in the order of the message. Words that the model didn't read, because the message is too long
+        (`Prediction.truncated`), are left out, and so is what has no letter, digit or picture in it.
+    """
+
+    prediction: Prediction
+    words: tuple[Word, ...]
+
+    @property
+    def top(self) -> Word | None:
+        """The word that raises the flag score most; None where no word raises it."""
+        raised = self.because(0)
+        return raised[0] if raised else None
+
+    def because(self, least: float = LEAST_CONTRIBUTION) -> list[Word]:
+        """Return the words with a contribution above *least*, the greatest first."""
+        raised = [word for word in self.words if word.contribution > least]
+        return sorted(raised, key=lambda word: -word.contribution)
+
+    def reasons(self, least: float = LEAST_CONTRIBUTION) -> list[Word]:
+        """Return `because`, but of words that differ in letter case only, or not at all, just the first."""
+        different: dict[str, Word] = {}
+        for word in self.because(least):
+            different.setdefault(word.text.casefold(), word)
+        return list(different.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """From which flag score, 1 - p(non-toxic), a message is flagged, so that few clean ones are.
+
+    budget: wrong flags per 1,000 clean messages that the threshold is made for. interval: of the threshold, 95 %.
+    wrong_flags: the 95 % interval of the wrong flags per 1,000 clean messages at this threshold.
+    lines, groups: clean lines it was found on, none of them seen in training, and how many groups (matches) they make.
+    extrapolated: True where the lines are too few to count such rare flags, so that the tail's shape was used.
+    """
+
+    budget: float
+    threshold: float
+    interval: tuple[float, float]
+    wrong_flags: tuple[float, float]
+    lines: int
+    groups: int
+    extrapolated: bool
+
+    def flags(self, prediction: Prediction) -> bool:
+        """Return whether the message of *prediction* is flagged."""
+        return 1 - prediction.probabilities[LABELS[0]] >= self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionalCase:
+    """One case of a functional test suite.
+
+    function: what it tests. expected: the one of `LABELS` it should get; also: a second level that passes; empty for none.
+    twin_of: for an obfuscated twin the id of its original, way: how it was obfuscated; both empty for an original.
+    """
+
+    id: str
+    function: str
+    text: str
+    expected: str
+    also: str = ""
+    twin_of: str = ""
+    way: str = ""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chatward import LABELS
+from chatward import LABELS, artifact
 from tests.browser.conftest import CONTRAST
 from tests.browser.program import Page as Running
 from tests.browser.program import running_page
@@ -157,6 +157,47 @@ def test_html_is_shown_as_text(open_page: Any) -> None:
     page.wait_for_timeout(200)
     assert page.locator("#cw-result img").count() == 0
     assert page.title() == "chatward"
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Iterator[Running]:
+    """The page with the model that ships with chatward, whose reasons make sense."""
+    if not artifact.default_model().exists():
+        pytest.skip("no model ships with this revision yet")
+    with running_page(artifact.default_model()) as page:
+        yield page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_words_that_did_it_are_marked(browser: Any, shipped: Running, scheme: str, width: int) -> None:
+    context = browser.new_context(locale="en-US", color_scheme=scheme, viewport={"width": width, "height": 844})
+    page = context.new_page()
+    page.goto(shipped.url)
+    page.locator("#cw-result[aria-live=polite]").wait_for(state="attached")
+    said = "gg wp, you noob <b onmouseover=alert(1)> 🔥"
+    message(page).fill(said)
+    message(page).press("Enter")
+    page.locator(".cw-because").wait_for()
+    assert page.locator(".cw-said").inner_text() == said
+    mark = page.locator(".cw-said mark").filter(has_text="noob")
+    assert mark.inner_text() == "noob"
+    assert re.fullmatch(r"raises the risk by \d\d points", mark.get_attribute("title") or "")
+    assert page.locator(".cw-because").inner_text().startswith("Because of noob")
+    assert page.locator("#cw-result b").count() == 0
+    message(page).fill("nice ward\nfuck this lag\nyou idiot\nwhat a clown, uninstall")
+    message(page).press("Enter")
+    page.get_by_role("table").wait_for()
+    rows = page.locator(".cw-text")
+    assert rows.nth(0).locator("mark").count() == 0
+    assert rows.nth(1).locator("mark").first.inner_text() == "fuck"
+    assert rows.nth(2).locator("mark").last.inner_text() == "idiot"
+    for mark in page.locator("mark").all():
+        assert mark.evaluate(CONTRAST) >= 4.5
+        ground = mark.evaluate("e => getComputedStyle(e).backgroundColor")
+        assert ground != mark.evaluate("e => getComputedStyle(e.closest('.cw-card')).backgroundColor")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
 
 
 @pytest.mark.parametrize("language", ["en", "es"])

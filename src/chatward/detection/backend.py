@@ -63,6 +63,11 @@ class OnnxBackend:
         encodings = self._tokenizer.encode_batch_fast(texts)
         return [(e.ids, bool(e.overflowing)) for e in encodings]
 
+    def reach(self, text: str) -> int:
+        """Return how many characters of a normalised text the model reads; all of them where it isn't cut."""
+        encoding = self._tokenizer.encode(text)
+        return max(end for _, end in encoding.offsets) if encoding.overflowing else len(text)
+
     def logits(self, batches: Sequence[Sequence[Sequence[int]]]) -> list[NDArray[np.float32]]:
         """Run batches of token ids; returns rows x 3 for each, in order."""
         if self._workers is None or len(batches) == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,9 +12,10 @@ import numpy as np
 
 from chatward import artifact
 from chatward.detection.backend import OnnxBackend, usable_cores
+from chatward.detection.explain import explain
 from chatward.errors import MessageTypeError
-from chatward.schema import LABELS, Prediction
-from chatward.text import normalise
+from chatward.schema import LABELS, Explanation, Prediction, Threshold
+from chatward.text import normalise, normalise_with_offsets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,6 +57,22 @@ class Detector:
         """How many batches may run side by side."""
         return self._backend.threads
 
+    @property
+    def thresholds(self) -> dict[float, Threshold]:
+        """Wrong flags per 1,000 clean messages -> the threshold that keeps to it; empty where the model has none."""
+        return {
+            float(budget): Threshold(
+                float(budget),
+                found["threshold"],
+                (found["low"], found["high"]),
+                (found["flags_low"], found["flags_high"]),
+                found["lines"],
+                found["groups"],
+                found["extrapolated"],
+            )
+            for budget, found in self.manifest.thresholds.items()
+        }
+
     def predict(self, messages: Iterable[str]) -> list[Prediction]:
         """Classify *messages*; one prediction each, in order.
 
@@ -65,7 +83,10 @@ class Detector:
         """
         places: dict[tuple[str, bool], int] = {}
         limit = self._backend.max_tokens * _CHARACTERS_PER_TOKEN
-        order = [places.setdefault(text, len(places)) for text in _normalised(messages, limit)]
+        order = [
+            places.setdefault(text, len(places))
+            for text in _normalised(messages, limit, self.manifest.normaliser)
+        ]
         different = list(places)
         answers: list[Prediction] = []
         for start in range(0, len(different), CHUNK_MESSAGES):
@@ -79,10 +100,34 @@ class Detector:
         Raises as `predict` does.
         """
         if isinstance(messages, str | bytes):
-            _normalised(messages, 0)
+            _normalised(messages, 0, self.manifest.normaliser)
         source = iter(messages)
         while block := list(islice(source, chunk)):
             yield from self.predict(block)
+
+    def explain(self, message: str) -> Explanation:
+        """Classify one message and say which of its words raise the flag score, 1 - p(non-toxic).
+
+        The prediction is the one `predict` gives. How contributions are computed stands in `chatward.detection.explain`;
+        it takes the model about twice as many short texts as the message has words.
+        Raises MessageTypeError for anything but a string.
+        """
+        if not isinstance(message, str):
+            raise MessageTypeError(
+                f"explain takes one message as a string, not {_shown(message)} ({type(message).__name__}): "
+                "call it once for each message"
+            )
+        limit = self._backend.max_tokens * _CHARACTERS_PER_TOKEN
+        read = normalise_with_offsets(message[:limit], self.manifest.normaliser)
+
+        found = explain(
+            message,
+            read,
+            self._backend.reach(read.text),
+            lambda texts: self._classify([(text, False) for text in texts]),
+        )
+        cut = found.prediction.truncated or len(message) > limit
+        return replace(found, prediction=replace(found.prediction, truncated=cut))
 
     def _classify(self, texts: list[tuple[str, bool]]) -> list[Prediction]:
         encoded = self._backend.encode([text for text, _ in texts])
@@ -107,7 +152,7 @@ class Detector:
         ]
 
 
-def _normalised(messages: Iterable[str], limit: int) -> list[tuple[str, bool]]:
+def _normalised(messages: Iterable[str], limit: int, version: int) -> list[tuple[str, bool]]:
     """Return each message normalised, and whether only its first *limit* characters were looked at.
 
     The cut comes first: normalising takes time quadratic in a run of combining characters.
@@ -124,7 +169,7 @@ def _normalised(messages: Iterable[str], limit: int) -> list[tuple[str, bool]]:
                 f"message {place} is {_shown(message)} ({type(message).__name__}), not a string: "
                 "leave it out, or turn it into text first"
             )
-        texts.append((normalise(message[:limit]), len(message) > limit))
+        texts.append((normalise(message[:limit], version), len(message) > limit))
     return texts
 
 
@@ -134,10 +179,14 @@ def _shown(value: object, width: int = 60) -> str:
 
 
 def _batches(order: list[int], lengths: list[int], rows: int) -> Iterator[list[int]]:
-    """Cut *order*, sorted by length, into batches of at most *rows* rows and BATCH_TOKENS tokens."""
+    """Cut *order*, sorted by length, into batches of at most *rows* rows and BATCH_TOKENS tokens.
+
+    Short rows aren't padded to much longer ones either, as those of `explain` would be: single words beside whole messages.
+    """
     batch: list[int] = []
     for i in order:
-        if batch and (len(batch) == rows or (len(batch) + 1) * lengths[i] > BATCH_TOKENS):
+        full = len(batch) == rows or (len(batch) + 1) * lengths[i] > BATCH_TOKENS
+        if batch and (full or (len(batch) >= 4 and lengths[i] > 1.5 * lengths[batch[0]])):
             yield batch
             batch = []
         batch.append(i)

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chatward.errors import UsageError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from chatward.detection.detector import Detector
     from chatward.faces.tables.rows import Reader
     from chatward.faces.tables.scoring import Tally
+    from chatward.schema import Threshold
 
 _COLOURS = ("green", "yellow", "red")
 
@@ -31,12 +35,20 @@ def score(
             "comment, body, chat."
         ),
     ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--false-alarms-per-1000",
+            metavar="N",
+            help="Add a column `flagged`: true from the score on at which the model wrongly flags N of 1,000 clean messages.",
+        ),
+    ] = None,
     model: Annotated[
         Path | None, typer.Option(help="Model folder; the one that ships with chatward if left out.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads to use; all cores if left out.")] = None,
 ) -> None:
-    """Score a file: its columns unchanged, plus label, p_non_toxic, p_mild_toxicity and p_toxic.
+    """Score a file: its columns unchanged, plus label, p_non_toxic, p_mild_toxicity and p_toxic; and flagged, if asked for.
 
     Rows that can't be read go to OUT.rejects.jsonl, with line number, reason and raw text, so that rows in = rows out + rejects. Blank lines in CSV and JSONL aren't rows. OUT appears only when it is complete.
     """
@@ -44,7 +56,7 @@ def score(
     from chatward.faces.tables.outputs import Outputs
     from chatward.faces.tables.scoring import score_rows
 
-    reader = open_reader(source, text_column)
+    reader = open_reader(source, text_column, budget is not None)
     try:
         format_of(out)
         outputs = Outputs(out, source)
@@ -52,12 +64,29 @@ def score(
             from chatward.detection.detector import Detector
 
             detector = Detector.load(model, threads=threads)
+            threshold = None if budget is None else _threshold(detector, budget)
             bar.scoring()
-            tally = score_rows(reader, outputs, detector.predict, bar.show)
+            tally = score_rows(reader, outputs, detector.predict, bar.show, threshold)
             seconds = bar.seconds
     finally:
         reader.close()
-    _summarise(bar.console, out, out.with_name(outputs.rejects.name), tally, seconds)
+    _summarise(bar.console, out, out.with_name(outputs.rejects.name), tally, seconds, threshold)
+
+
+def _threshold(detector: Detector, budget: float) -> Threshold:
+    held = detector.thresholds
+    if budget in held:
+        return held[budget]
+    name = detector.manifest.name
+    if not held:
+        raise UsageError(
+            f"the model {name!r} holds no thresholds, so --false-alarms-per-1000 can't be kept to: leave it out, or use a model "
+            "that `chatward train` measured on clean lines it wasn't trained on (docs/thresholds.md)"
+        )
+    raise UsageError(
+        f"the model {name!r} holds no threshold for {budget:g} wrong flags per 1,000: "
+        f"give --false-alarms-per-1000 one of {', '.join(f'{b:g}' for b in held)}"
+    )
 
 
 class _Bar:
@@ -109,7 +138,9 @@ class _Bar:
         )
 
 
-def _summarise(console: Console, out: Path, rejects: Path, tally: Tally, seconds: float) -> None:
+def _summarise(
+    console: Console, out: Path, rejects: Path, tally: Tally, seconds: float, threshold: Threshold | None
+) -> None:
     """Say what came of it in plain lines, the same on a terminal and in a log."""
     from rich.text import Text
 
@@ -123,6 +154,12 @@ def _summarise(console: Console, out: Path, rejects: Path, tally: Tally, seconds
         width = len(f"{max(tally.counts.values()):,}")
         for (label, count), colour in zip(tally.counts.items(), _COLOURS, strict=True):
             say((f"  {label:<14}", colour), f"{count:>{width},}  {100 * count / rows:5.1f} %")
+        if threshold:
+            share = 100 * tally.flagged / rows
+            say(
+                (f"  {'flagged':<14}", "bold"),
+                f"{tally.flagged:>{width},}  {share:5.1f} %  {_words(threshold)}",
+            )
     elif tally.rejects:
         say(("No row could be read: ", "bold"), f"{out} has the columns and no rows")
     else:
@@ -131,6 +168,15 @@ def _summarise(console: Console, out: Path, rejects: Path, tally: Tally, seconds
         say(f"{_counted(tally.truncated, 'message')} too long for the model; only the beginning counted")
     if tally.rejects:
         say((f"{_counted(tally.rejects, 'row')} not read", "bold yellow"), f"; line and reason in {rejects}")
+
+
+def _words(threshold: Threshold) -> str:
+    fewest, most = threshold.wrong_flags
+    source = "extrapolated from" if threshold.extrapolated else "counted on"
+    return (
+        f"where 1 - p(non-toxic) is {threshold.threshold:.6f} or more: for {threshold.budget:g} wrong flags per 1,000 clean "
+        f"messages ({fewest:.2g} to {most:.2g}; {source} {threshold.lines:,} lines)"
+    )
 
 
 def _counted(count: int, noun: str) -> str:

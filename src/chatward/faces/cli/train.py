@@ -45,6 +45,10 @@ def train(
         Path | None,
         typer.Option(help="Corrected labels.csv of `chatward audit`: its labels count, not those in the data."),
     ] = None,
+    cases: Annotated[
+        Path | None,
+        typer.Option("--functional", help="CSV of functional cases, whose pass rates go into the model card."),
+    ] = None,
     device: Annotated[
         str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or mps.")
     ] = "auto",
@@ -72,6 +76,10 @@ def train(
     if held_out and folds is not None:
         raise UsageError(
             "--hold-out and --folds were both given: a cross-validation holds out every fold itself"
+        )
+    if cases is not None and folds is not None:
+        raise UsageError(
+            "--functional and --folds were both given: a cross-validation makes no model that could be tested"
         )
     grid = run.Grid(check_country(country), pue)
     console = Console(stderr=True)
@@ -104,6 +112,7 @@ def train(
                 grid=grid,
                 device=device,
                 labels=labels,
+                cases=cases,
                 save_every_s=checkpoint_seconds,
             )
     if toy := record["backbone"]["toy"]:

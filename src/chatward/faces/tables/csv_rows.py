@@ -1,4 +1,4 @@
-"""CSV: rows cut out of the file byte for byte, and the same bytes written back with four cells more.
+"""CSV: rows cut out of the file byte for byte, and the same bytes written back with cells added.
 
 Comma-separated, UTF-8, with a header; line ends are LF or CRLF; cells with commas, quotes or line
 breaks stand in double quotes, and quotes inside them are doubled (RFC 4180). Lines without any
@@ -17,7 +17,6 @@ from typing import Any, Final
 from chatward.errors import DataError, EmptyDataError, MissingColumnError
 from chatward.faces.tables.lines import LineFile, not_utf8, split_end, too_long
 from chatward.faces.tables.rows import (
-    ADDED_COLUMNS,
     ROW_BYTES,
     Block,
     Format,
@@ -25,13 +24,14 @@ from chatward.faces.tables.rows import (
     Reader,
     Reject,
     TextRow,
+    added_columns,
     added_values,
     as_cell,
     in_blocks,
     pick_text_column,
     refuse_doubles,
 )
-from chatward.schema import Prediction
+from chatward.schema import Prediction, Threshold
 
 _LOOK_AGAIN: Final = 4
 _SPECIAL = re.compile(r'[",\r\n]')
@@ -47,7 +47,7 @@ class CsvReader:
 
     format: Format = "csv"
 
-    def __init__(self, path: Path, text_column: str | None) -> None:
+    def __init__(self, path: Path, text_column: str | None, added: Sequence[str]) -> None:
         """Open *path* and read its header; raises NotUtf8Error, EmptyDataError, MissingColumnError, DataError."""
         self._path = path
         self._lines = LineFile(path)
@@ -57,7 +57,7 @@ class CsvReader:
         csv.field_size_limit(2 * ROW_BYTES)
         try:
             self.columns = self._header()
-            name = self._pick(text_column)
+            name = self._pick(text_column, added)
         except BaseException:
             self.close()
             raise
@@ -80,9 +80,9 @@ class CsvReader:
         if self._rows and self._undecodable == self._rows and self._bad_byte:
             raise not_utf8(self._path, *self._bad_byte)
 
-    def _pick(self, wanted: str | None) -> str:
+    def _pick(self, wanted: str | None, added: Sequence[str]) -> str:
         try:
-            return pick_text_column(self._path, self.columns, wanted)
+            return pick_text_column(self._path, self.columns, wanted, added)
         except MissingColumnError as error:
             only = self.columns[0]
             separator = next((mark for mark in ";\t|" if mark in only), None)
@@ -186,17 +186,18 @@ class CsvWriter:
     Values of other formats: strings as they are, null as an empty cell, all else as JSON.
     """
 
-    def __init__(self, path: Path, reader: Reader) -> None:
+    def __init__(self, path: Path, reader: Reader, threshold: Threshold | None) -> None:
         self._file = path.open("wb")
+        self._threshold = threshold
         self._native = isinstance(reader, CsvReader)
-        added = ("," + ",".join(ADDED_COLUMNS)).encode()
+        added = ("," + ",".join(added_columns(threshold is not None))).encode()
         if isinstance(reader, CsvReader):
             self._file.write(reader.header + added + reader.newline)
         else:
             self._file.write(_joined(reader.columns) + added + b"\n")
 
     def write(self, block: Block, predictions: Sequence[Prediction]) -> None:
-        ends = [("," + ",".join(added_values(p))).encode() for p in predictions]
+        ends = [("," + ",".join(added_values(p, self._threshold))).encode() for p in predictions]
         if self._native:
             rows = zip(block.native, ends, strict=True)
             self._file.writelines(row.raw + added + row.end for row, added in rows)

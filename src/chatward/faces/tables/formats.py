@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +10,8 @@ from chatward.errors import DataError, DataNotFoundError, UnknownFormatError
 from chatward.faces.tables.csv_rows import CsvReader, CsvWriter
 from chatward.faces.tables.jsonl_rows import JsonlReader, JsonlWriter
 from chatward.faces.tables.parquet_rows import ParquetReader, ParquetWriter
-from chatward.faces.tables.rows import Format, Reader, Writer
+from chatward.faces.tables.rows import Format, Reader, Writer, added_columns
+from chatward.schema import Threshold
 
 _FORMATS: Final[dict[str, Format]] = {
     ".csv": "csv",
@@ -32,9 +33,10 @@ def format_of(path: Path) -> Format:
     return _FORMATS[ending]
 
 
-def open_reader(path: Path, text_column: str | None) -> Reader:
+def open_reader(path: Path, text_column: str | None, flagged: bool = False) -> Reader:
     """Open *path* and find its text column: *text_column*, or the first of `rows.TEXT_COLUMNS` there.
 
+    flagged: whether the scored file will say which messages are flagged.
     Raises DataNotFoundError, UnknownFormatError, NotUtf8Error, EmptyDataError, MissingColumnError,
     DataError, UsageError (a column named as one that scoring adds) or MissingExtraError.
     """
@@ -47,23 +49,23 @@ def open_reader(path: Path, text_column: str | None) -> Reader:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "isn't an ordinary file"
         raise DataError(f"{str(path)!r} {what}: give a .csv, .jsonl or .parquet file")
-    readers: dict[Format, Callable[[Path, str | None], Reader]] = {
+    readers: dict[Format, Callable[[Path, str | None, Sequence[str]], Reader]] = {
         "csv": CsvReader,
         "jsonl": JsonlReader,
         "parquet": ParquetReader,
     }
-    return readers[format_of(path)](path, text_column)
+    return readers[format_of(path)](path, text_column, added_columns(flagged))
 
 
-def open_writer(path: Path, kind: Format, reader: Reader) -> Writer:
+def open_writer(path: Path, kind: Format, reader: Reader, threshold: Threshold | None = None) -> Writer:
     """Start writing at *path*, over what may be there, a scored file of the format *kind*.
 
-    reader: where the rows come from; surveyed if its format is another.
+    reader: where the rows come from; surveyed if its format is another. threshold: from which on messages are flagged.
     Raises OSError or MissingExtraError.
     """
-    writers: dict[Format, Callable[[Path, Reader], Writer]] = {
+    writers: dict[Format, Callable[[Path, Reader, Threshold | None], Writer]] = {
         "csv": CsvWriter,
         "jsonl": JsonlWriter,
         "parquet": ParquetWriter,
     }
-    return writers[kind](path, reader)
+    return writers[kind](path, reader, threshold)

@@ -15,7 +15,6 @@ from typing import Any, Final, NoReturn
 from chatward.errors import DataError, EmptyDataError
 from chatward.faces.tables.lines import LineFile, not_utf8, too_long
 from chatward.faces.tables.rows import (
-    ADDED_COLUMNS,
     ROW_BYTES,
     TEXT_COLUMNS,
     Block,
@@ -24,6 +23,7 @@ from chatward.faces.tables.rows import (
     Reader,
     Reject,
     TextRow,
+    added_columns,
     added_values,
     in_blocks,
     pick_text_column,
@@ -31,7 +31,7 @@ from chatward.faces.tables.rows import (
     refuse_doubles,
     shorten,
 )
-from chatward.schema import LABELS, Prediction
+from chatward.schema import LABELS, Prediction, Threshold
 
 _MOST_COLUMNS: Final = 2000
 _SEEN_COLUMNS: Final = 40
@@ -44,10 +44,11 @@ class JsonlReader:
 
     format: Format = "jsonl"
 
-    def __init__(self, path: Path, text_column: str | None) -> None:
+    def __init__(self, path: Path, text_column: str | None, added: Sequence[str]) -> None:
         """Open *path* and find the text column; raises NotUtf8Error, EmptyDataError, MissingColumnError, DataError."""
         self._path = path
         self._lines = LineFile(path)
+        self._added = added
         self._surveyed = False
         self.columns: list[str] = []
         self.kinds: list[Kind] = []
@@ -104,7 +105,7 @@ class JsonlReader:
             if isinstance(found, dict):
                 objects += 1
                 if any(name in found for name in names):
-                    return pick_text_column(self._path, list(found), wanted)
+                    return pick_text_column(self._path, list(found), wanted, self._added)
                 if len(seen) <= _SEEN_COLUMNS:
                     seen.update(dict.fromkeys(found))
                 continue
@@ -114,7 +115,7 @@ class JsonlReader:
                 undecodable += 1
                 first_bad = first_bad or (self._lines.number, byte)
         if objects:
-            return pick_text_column(self._path, list(seen), wanted, more=len(seen) > _SEEN_COLUMNS)
+            return pick_text_column(self._path, list(seen), wanted, self._added, len(seen) > _SEEN_COLUMNS)
         if first is None:
             raise EmptyDataError(f"{str(self._path)!r} is empty: it needs a JSON object on each line")
         if first_bad and undecodable == rows:
@@ -147,7 +148,7 @@ class JsonlReader:
         text = found[self._text]
         if not isinstance(text, str):
             return f"{self._text!r} is {shorten(json.dumps(text), 60)}, not a string"
-        taken = next((name for name in ADDED_COLUMNS if name in found), None)
+        taken = next((name for name in self._added if name in found), None)
         if taken is not None:
             return f"already has {taken!r}, which chatward would add: rename or drop it"
         if self._surveyed and _holds_surrogate(raw, found):
@@ -169,15 +170,16 @@ class JsonlWriter:
     ISO 8601, bytes as base64, all else as text.
     """
 
-    def __init__(self, path: Path, reader: Reader) -> None:
+    def __init__(self, path: Path, reader: Reader, threshold: Threshold | None) -> None:
         self._native = isinstance(reader, JsonlReader)
+        self._threshold = threshold
         self._columns = reader.columns
         if not self._native:
             refuse_doubles(path, reader.columns)
         self._file = path.open("wb")
 
     def write(self, block: Block, predictions: Sequence[Prediction]) -> None:
-        ends = [_added(p) for p in predictions]
+        ends = [_added(p, self._threshold) for p in predictions]
         if self._native:
             rows = zip(block.native, ends, strict=True)
             self._file.writelines(row.raw[:-1].rstrip() + added + row.end for row, added in rows)
@@ -197,10 +199,12 @@ class JsonlWriter:
 _LABELS_JSON: Final = {label: json.dumps(label) for label in LABELS}
 
 
-def _added(prediction: Prediction) -> bytes:
-    label, *probabilities = added_values(prediction)
-    values = (_LABELS_JSON[label], *probabilities)
-    pairs = ", ".join(f'"{name}": {value}' for name, value in zip(ADDED_COLUMNS, values, strict=True))
+def _added(prediction: Prediction, threshold: Threshold | None) -> bytes:
+    label, *plainly = added_values(prediction, threshold)
+    values = (_LABELS_JSON[label], *plainly)
+    pairs = ", ".join(
+        f'"{name}": {value}' for name, value in zip(added_columns(threshold is not None), values, strict=True)
+    )
     return f", {pairs}}}".encode()
 
 

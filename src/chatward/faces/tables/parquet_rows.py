@@ -12,6 +12,7 @@ from chatward.faces.tables.rows import (
     ADDED_COLUMNS,
     BLOCK_BYTES,
     BLOCK_ROWS,
+    FLAGGED_COLUMN,
     Block,
     Format,
     Kind,
@@ -21,7 +22,7 @@ from chatward.faces.tables.rows import (
     pick_text_column,
     refuse_doubles,
 )
-from chatward.schema import Prediction
+from chatward.schema import Prediction, Threshold
 
 _GROUP_ROWS: Final = 64 * 1024
 _GROUP_BYTES: Final = 16 * 1024 * 1024
@@ -33,7 +34,7 @@ class ParquetReader:
 
     format: Format = "parquet"
 
-    def __init__(self, path: Path, text_column: str | None) -> None:
+    def __init__(self, path: Path, text_column: str | None, added: Sequence[str]) -> None:
         """Open *path*; raises MissingExtraError, EmptyDataError, MissingColumnError, DataError."""
         self._pa = _pyarrow("scoring a Parquet file")
         import pyarrow.parquet as pq
@@ -52,7 +53,7 @@ class ParquetReader:
         self.kinds: list[Kind] = ["json"] * len(self.columns)
         self.total = self._file.metadata.num_rows
         try:
-            self.text = pick_text_column(path, self.columns, text_column)
+            self.text = pick_text_column(path, self.columns, text_column, added)
             held = self.schema.field(self.text).type
             if not _is_text(self._pa, held):
                 raise DataError(
@@ -141,10 +142,11 @@ class ParquetWriter:
     the file is one or null; mixed and nested values become strings, those JSON wrote.
     """
 
-    def __init__(self, path: Path, reader: Reader) -> None:
+    def __init__(self, path: Path, reader: Reader, threshold: Threshold | None) -> None:
         pa = self._pa = _pyarrow("writing a Parquet file")
         import pyarrow.parquet as pq
 
+        self._threshold = threshold
         self._native = isinstance(reader, ParquetReader)
         if isinstance(reader, ParquetReader):
             self._schema = reader.schema
@@ -157,6 +159,8 @@ class ParquetWriter:
         whole = self._schema
         for name in ADDED_COLUMNS:
             whole = whole.append(pa.field(name, pa.string() if name == ADDED_COLUMNS[0] else pa.float64()))
+        if threshold:
+            whole = whole.append(pa.field(FLAGGED_COLUMN, pa.bool_()))
         try:
             self._file = pq.ParquetWriter(path, whole)
         except pa.ArrowException as error:
@@ -169,6 +173,9 @@ class ParquetWriter:
         rows = [list(p.probabilities.values()) for p in predictions]
         for place, name in enumerate(ADDED_COLUMNS[1:]):
             table = table.append_column(name, pa.array([row[place] for row in rows], pa.float64()))
+        if self._threshold:
+            flags = [self._threshold.flags(p) for p in predictions]
+            table = table.append_column(FLAGGED_COLUMN, pa.array(flags, pa.bool_()))
         self._waiting.append(table)
         rows_waiting = sum(t.num_rows for t in self._waiting)
         if rows_waiting >= _GROUP_ROWS or sum(t.nbytes for t in self._waiting) >= _GROUP_BYTES:

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from chatward.errors import DataError, MissingColumnError, UsageError
-from chatward.schema import PROBABILITY_COLUMNS, Prediction
+from chatward.schema import PROBABILITY_COLUMNS, Prediction, Threshold
 
 TEXT_COLUMNS: Final = ("message", "text", "utterance", "comment", "body", "chat")
 """Names of the text column that are looked for, in this order, when none is given."""
 
 ADDED_COLUMNS: Final = ("label", *PROBABILITY_COLUMNS)
 """The columns a scored file has after those of its input, in this order."""
+
+FLAGGED_COLUMN: Final = "flagged"
+"""The column after them where messages are flagged from a threshold on."""
 
 BLOCK_ROWS: Final = 2048
 BLOCK_BYTES: Final = 4 * 1024 * 1024
@@ -144,13 +147,20 @@ def in_blocks(
         yield block()
 
 
-def pick_text_column(path: Path, columns: Sequence[str], wanted: str | None, more: bool = False) -> str:
+def added_columns(flagged: bool) -> tuple[str, ...]:
+    """The columns that scoring adds. flagged: whether there is a threshold."""
+    return (*ADDED_COLUMNS, FLAGGED_COLUMN) if flagged else ADDED_COLUMNS
+
+
+def pick_text_column(
+    path: Path, columns: Sequence[str], wanted: str | None, added: Sequence[str], more: bool = False
+) -> str:
     """Return the text column: *wanted*, or the first of TEXT_COLUMNS that is there.
 
-    more: True where *columns* isn't all there is, which the message then says.
+    added: columns that scoring will add. more: True where *columns* isn't all there is, which the message then says.
     Raises MissingColumnError, or UsageError where a column has a name that scoring adds.
     """
-    taken = next((name for name in ADDED_COLUMNS if name in columns), None)
+    taken = next((name for name in added if name in columns), None)
     if taken is not None:
         raise UsageError(
             f"{str(path)!r} already has a column {taken!r}, which chatward would add: rename or drop it first"
@@ -185,9 +195,10 @@ def refuse_doubles(path: Path, columns: Sequence[str]) -> None:
         seen.add(name)
 
 
-def added_values(prediction: Prediction) -> tuple[str, ...]:
-    """What stands under ADDED_COLUMNS in a text file; probabilities with 6 decimals."""
-    return (prediction.label, *(f"{p:.6f}" for p in prediction.probabilities.values()))
+def added_values(prediction: Prediction, threshold: Threshold | None) -> tuple[str, ...]:
+    """What stands under `added_columns` in a text file; probabilities with 6 decimals, ``true`` or ``false``."""
+    values = (prediction.label, *(f"{p:.6f}" for p in prediction.probabilities.values()))
+    return (*values, str(threshold.flags(prediction)).lower()) if threshold else values
 
 
 def plain(value: Any) -> Any:

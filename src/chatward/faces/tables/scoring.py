@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from chatward.faces.tables.formats import format_of, open_writer
 from chatward.faces.tables.outputs import Outputs
 from chatward.faces.tables.rows import Reader
-from chatward.schema import LABELS, Prediction
+from chatward.schema import LABELS, Prediction, Threshold
 
 
 @dataclass
 class Tally:
-    """What a scoring came to. counts: rows of each of `LABELS`; truncated: rows read only in part."""
+    """What a scoring came to. counts: rows of each of `LABELS`; truncated: rows read only in part; flagged: at the threshold."""
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LABELS, 0))
     truncated: int = 0
+    flagged: int = 0
     rejects: int = 0
 
     @property
@@ -30,11 +31,12 @@ def score_rows(
     outputs: Outputs,
     predict: Callable[[list[str]], Sequence[Prediction]],
     tick: Callable[[Tally], None] = lambda _: None,
+    threshold: Threshold | None = None,
 ) -> Tally:
     """Score every row of *reader* into *outputs*, in order: rows in = `Tally.rows` + `Tally.rejects`.
 
     predict: messages -> one prediction each, in order. tick: called after each block and, where a
-    JSONL file becomes another format, also while its columns are being gathered.
+    JSONL file becomes another format, also while its columns are being gathered. threshold: from which on messages are flagged, in a column of their own; *reader* was opened for it.
     Raises DataError and its kinds, OutputError, MissingExtraError, and what *predict* raises. On
     any of them, and on KeyboardInterrupt, an earlier OUT stays as it was and nothing else is left.
     """
@@ -44,7 +46,7 @@ def score_rows(
         if kind != reader.format:
             reader.survey(lambda: tick(tally))
         try:
-            writer = open_writer(outputs.partial, kind, reader)
+            writer = open_writer(outputs.partial, kind, reader, threshold)
         except OSError as error:
             raise outputs.failed(error) from None
         try:
@@ -53,6 +55,7 @@ def score_rows(
                 for prediction in predictions:
                     tally.counts[prediction.label] += 1
                     tally.truncated += prediction.truncated
+                    tally.flagged += threshold is not None and threshold.flags(prediction)
                 tally.rejects += len(block.rejects)
                 try:
                     writer.write(block, predictions)

@@ -60,7 +60,9 @@ def answer(detector: Detector, text: str | None, language: str | None) -> str:
     if refused is not None:
         return refused
     messages = rendering.lines_of(text or "")
-    return rendering.result_html(messages, detector.predict(messages), words)
+    predictions = detector.predict(messages)
+    explanations = {i: detector.explain(messages[i]) for i in rendering.to_explain(messages, predictions)}
+    return rendering.result_html(messages, predictions, words, explanations)
 
 
 def classify(detector: Detector, message: object) -> dict[str, Any]:

@@ -31,6 +31,8 @@ CSS: Final = """
   --cw-act: #3b5bdb; --cw-act-over: #2f49b5; --cw-act-ink: #fff; --cw-ring: #3b5bdb;
   --cw-ok: #0b7a5b; --cw-mild: #9a5800; --cw-toxic: #b4231c;
   --cw-ok-tint: #e3f4ed; --cw-mild-tint: #fbefd9; --cw-toxic-tint: #fce8e6;
+  --cw-mild-1: #f8ead6; --cw-mild-2: #f2d7b2; --cw-mild-3: #ecc48e;
+  --cw-toxic-1: #f8dbd9; --cw-toxic-2: #f2bab7; --cw-toxic-3: #ec9a96;
   color-scheme: light;
 }
 .dark {
@@ -39,6 +41,8 @@ CSS: Final = """
   --cw-act: #8ea6ff; --cw-act-over: #aabdff; --cw-act-ink: #10141b; --cw-ring: #8ea6ff;
   --cw-ok: #55cda5; --cw-mild: #f2b75c; --cw-toxic: #ff948b;
   --cw-ok-tint: #15302a; --cw-mild-tint: #35290f; --cw-toxic-tint: #3a1d1c;
+  --cw-mild-1: #44341f; --cw-mild-2: #5b401e; --cw-mild-3: #714d1d;
+  --cw-toxic-1: #4d2525; --cw-toxic-2: #682b27; --cw-toxic-3: #833029;
   color-scheme: dark;
 }
 
@@ -97,8 +101,8 @@ CSS: Final = """
 
 /* Answers */
 .cw-ok { --cw-of: var(--cw-ok); --cw-tint: var(--cw-ok-tint); }
-.cw-mild { --cw-of: var(--cw-mild); --cw-tint: var(--cw-mild-tint); }
-.cw-toxic { --cw-of: var(--cw-toxic); --cw-tint: var(--cw-toxic-tint); }
+.cw-mild { --cw-of: var(--cw-mild); --cw-tint: var(--cw-mild-tint); --cw-1: var(--cw-mild-1); --cw-2: var(--cw-mild-2); --cw-3: var(--cw-mild-3); }
+.cw-toxic { --cw-of: var(--cw-toxic); --cw-tint: var(--cw-toxic-tint); --cw-1: var(--cw-toxic-1); --cw-2: var(--cw-toxic-2); --cw-3: var(--cw-toxic-3); }
 .cw-icon { width: 1.15em; height: 1.15em; flex: none; fill: none; stroke: currentColor; stroke-width: 2.1;
   stroke-linecap: round; stroke-linejoin: round; }
 .cw-note { margin: 0; padding: 20px 16px; border: 1px dashed var(--cw-edge); border-radius: 14px; color: var(--cw-soft);
@@ -106,7 +110,7 @@ CSS: Final = """
 .cw-note.cw-hint, .cw-note.cw-warn { color: var(--cw-ink); background: var(--cw-card); }
 .cw-note.cw-warn { border: 1px solid var(--cw-mild); background: var(--cw-mild-tint); }
 .cw-card p { margin: 0; }
-.cw-said { color: var(--cw-soft); font-size: .95rem; line-height: 1.4; margin-bottom: 12px !important; max-height: 4.2em;
+.cw-said { color: var(--cw-ink); font-size: 1.05rem; line-height: 1.5; margin-bottom: 14px !important; max-height: 4.5em;
   overflow: hidden; overflow-wrap: anywhere; padding-left: 10px; border-left: 3px solid var(--cw-line); }
 .cw-verdict { display: flex; align-items: center; flex-wrap: wrap; gap: 4px 10px; margin: 2px 0 16px !important; color: var(--cw-of);
   font-size: 1.65rem; line-height: 1.2; }
@@ -114,6 +118,13 @@ CSS: Final = """
 .cw-verdict strong::first-letter, .cw-name::first-letter { text-transform: uppercase; }
 .cw-verdict strong, .cw-name { display: inline-block; }
 .cw-verdict span { margin-left: auto; font-variant-numeric: tabular-nums; }
+/* Words that raise the level: the underline tells them apart without colour */
+.gradio-container mark { padding: 1px .22em; margin: 0 -.08em; border-radius: 4px; border-bottom: 2px solid var(--cw-of);
+  -webkit-box-decoration-break: clone; box-decoration-break: clone; color: var(--cw-ink); background: var(--cw-1); }
+.gradio-container mark.cw-2 { background: var(--cw-2); }
+.gradio-container mark.cw-3 { background: var(--cw-3); font-weight: 600; }
+.cw-because { margin: -8px 0 16px !important; color: var(--cw-soft); font-size: .95rem; line-height: 1.75; overflow-wrap: anywhere; }
+.cw-because mark { margin: 0 .1em; }
 .cw-bars { list-style: none; margin: 0; padding: 0; display: grid; gap: 12px; }
 .cw-bars li { display: grid; grid-template-columns: 1fr auto; gap: 5px 10px; margin: 0; font-size: .95rem; line-height: 1.3; color: var(--cw-soft); }
 .cw-bars .cw-top { color: var(--cw-ink); font-weight: 600; }

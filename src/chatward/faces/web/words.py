@@ -11,7 +11,7 @@ class Words:
     """One language of the page. In braces stand the names that `str.format` fills in.
 
     labels: what the three levels are called, in the order of `chatward.schema.LABELS`.
-    decimal: the decimal mark; percent: what follows a percentage.
+    because: what stands before the words that raise the level. decimal: the decimal mark; percent: what follows a percentage.
     """
 
     language: str
@@ -38,6 +38,10 @@ class Words:
     kept: str
     limits: str
     model: str
+    because: str
+    no_word: str
+    raises: str
+    marked_part: str
     decimal: str
     percent: str
 
@@ -67,6 +71,10 @@ ENGLISH: Final = Words(
     kept="Nothing you type is kept.",
     limits="A model can be wrong: ban nobody on a score alone.",
     model="Model: {name}",
+    because="Because of",
+    no_word="No single word stands out: it is the message as a whole.",
+    raises="raises the risk by {points} points",
+    marked_part="Words are marked in the first {count} flagged messages only.",
     decimal=".",
     percent="%",
 )
@@ -96,6 +104,10 @@ SPANISH: Final = Words(
     kept="Nada de lo que escribes se guarda.",
     limits="Un modelo puede equivocarse: no sanciones a nadie solo por una puntuación.",
     model="Modelo: {name}",
+    because="Por",
+    no_word="Ninguna palabra destaca por sí sola: es el mensaje en conjunto.",
+    raises="sube el riesgo en {points} puntos",
+    marked_part="Las palabras solo se marcan en los primeros {count} mensajes señalados.",
     decimal=",",
     percent="\N{NO-BREAK SPACE}%",
 )

@@ -1,0 +1,252 @@
+"""Whether `Detector.explain` points at the words that people marked, and how long it takes.
+
+    python benchmarks/explain.py --data DIR [--model MODEL] [--out FILE.json]     (or the environment variable CHATWARD_DATA)
+
+Reads DIR/conda/train.csv, whose words carry slots; T marks toxic ones. Of the lines with a T word that the model calls
+toxic (and, beside it, mild or toxic), how often is the top word, the one with the greatest contribution, a T word? Lines of
+one word can't be wrong and count only where the table says so. Chance is what picking one of a line's words at random gives.
+
+Rows that the model's run record says it held out are taken where there are some, all rows otherwise; the report says which.
+How contributions are computed was chosen on the matches whose CRC-32 is even; "other matches" are the rest. Intervals:
+95 %, bootstrap over matches. Times are of one message after another, over DIR/conda/unlabelled.csv. No line is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import re
+import shlex
+import sys
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chatward import Detector, __version__, artifact
+from chatward.data.splits import fold_of
+from chatward.errors import ChatwardError, without_paths
+from chatward.evaluation.bootstrap import FEWEST_GROUPS, Samples, interval
+from chatward.lab.rows import read_record
+from chatward.schema import LABELS, Explanation
+
+SLOT = re.compile(r"(\S+) \((\w+)\)")
+TIMED = 2000
+DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Line:
+    """text: as sent. marked: spans of its T words. match: whose lines the bootstrap draws together."""
+
+    text: str
+    marked: list[tuple[int, int]]
+    match: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a line: whether the top word is a marked one, and which of the explained words are."""
+
+    line: Line
+    label: str
+    hit: bool
+    marked: list[bool]
+
+
+def read_lines(path: Path) -> tuple[list[Line], int]:
+    """Return the lines that have a T word, and how many were left out as that word isn't in the text letter for letter."""
+    lines, lost = [], 0
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            text, at, marked = row["utterance"].replace("[SEPA]", " "), 0, list[tuple[int, int]]()
+            found = True
+            for token, slot in SLOT.findall(row["slotTokens"]):
+                start = text.find(token, at)
+                if start >= 0:
+                    at = start + len(token)
+                    marked += [(start, at)] if slot == "T" else []
+                else:
+                    found = found and slot != "T"
+            if not found:
+                lost += 1
+            elif marked:
+                lines.append(Line(text, marked, row["matchId"]))
+    return lines, lost
+
+
+def held_out(lines: list[Line], model: Path, path: Path) -> tuple[list[Line], str]:
+    """Return the lines that the model's training kept out, and the words for it; all lines where it kept none."""
+    record = read_record(model)
+    sets = ((record["recipe"].get("adapt") or {}).get("sets", [])) if record else []
+    for entry in sets:
+        same = record is not None and record["chat"][entry["name"]]["sha256"] == artifact.sha256(path)
+        if same and entry.get("held_folds") and entry.get("group"):
+            folds, seed = entry["held_folds"], record["recipe"]["seed"] if record else 0
+            kept = [x for x in lines if fold_of(f"{entry['group']}={x.match}", folds, seed) == 0]
+            return kept, "kept out of training"
+    return lines, "all, trained on or not"
+
+
+def judge(line: Line, found: Explanation) -> Answer:
+    marked = [any(w.start < end and start < w.end for start, end in line.marked) for w in found.words]
+    top = max(range(len(marked)), key=lambda i: found.words[i].contribution, default=None)
+    return Answer(line, found.prediction.label, top is not None and marked[top], marked)
+
+
+def rate(answers: list[Answer], seed: int) -> dict[str, Any]:
+    hits = np.array([a.hit for a in answers], float)
+    samples = Samples([a.line.match for a in answers], DRAWS, seed)
+    found = (
+        np.concatenate([block @ hits / block.sum(axis=1) for block in samples.blocks()]) if answers else hits
+    )
+    return {
+        "lines": len(answers),
+        "matches": samples.groups,
+        "top_is_marked": float(hits.mean()) if answers else None,
+        "interval": interval(found) if samples.groups >= FEWEST_GROUPS else None,
+        "chance": float(np.mean([np.mean(a.marked) for a in answers])) if answers else None,
+        "words": float(np.mean([len(a.marked) for a in answers])) if answers else None,
+        "marked_words": float(np.mean([sum(a.marked) for a in answers])) if answers else None,
+    }
+
+
+def timed(detector: Detector, path: Path) -> dict[str, Any]:
+    with path.open(encoding="utf-8", newline="") as file:
+        stream = [row["utterance"].replace("[SEPA]", " ") for row in csv.DictReader(file)]
+    before = memory_mb()
+    chosen = stream[:: max(1, len(stream) // TIMED)][:TIMED]
+    for text in chosen[:64]:
+        detector.explain(text)
+    taken = []
+    for text in chosen:
+        start = time.perf_counter()
+        detector.explain(text)
+        taken.append(1000 * (time.perf_counter() - start))
+    median, p95, p99 = np.percentile(taken, (50, 95, 99)).tolist()
+    return {
+        "messages": len(chosen),
+        "median_ms": median,
+        "mean_ms": float(np.mean(taken)),
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "within_10_ms": float(np.mean(np.array(taken) <= 10)),
+        "memory_before_mb": before,
+        "peak_memory_mb": memory_mb(),
+    }
+
+
+def memory_mb() -> float | None:
+    """Return this process's peak memory so far; None where the system doesn't tell."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    lines = status.read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    model = options.model or artifact.default_model()
+    detector = Detector.load(model, threads=options.threads)
+    times = timed(detector, options.data / "conda" / "unlabelled.csv")
+    path = options.data / "conda" / "train.csv"
+    lines, lost = read_lines(path)
+    kept, which = held_out(lines, model, path)
+    answers = [a for line in kept if (a := judge(line, detector.explain(line.text))).label != LABELS[0]]
+    toxic = [a for a in answers if a.label == LABELS[2]]
+    several = [a for a in toxic if len(a.marked) > 1]
+    manifest = detector.manifest
+    return {
+        "chatward": __version__,
+        "command": without_paths(shlex.join(["python", "benchmarks/explain.py", *sys.argv[1:]])),
+        "machine": {**artifact.machine(), "threads": detector.threads},
+        "model": {
+            "name": manifest.name,
+            "normaliser": manifest.normaliser,
+            "graph_sha256": manifest.files[artifact.GRAPH_FILE],
+        },
+        "rows": {"lines": len(kept), "of": len(lines), "which": which, "not_aligned": lost},
+        "rates": {
+            "called toxic": rate(several, options.seed),
+            "called toxic, other matches": rate(
+                [a for a in several if zlib.crc32(a.line.match.encode()) % 2], options.seed
+            ),
+            "called toxic, lines of one word too": rate(toxic, options.seed),
+            "called mild or toxic": rate([a for a in answers if len(a.marked) > 1], options.seed),
+        },
+        "times": times,
+    }
+
+
+def show(report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    machine, model, rows, times = (report[key] for key in ("machine", "model", "rows", "times"))
+    console.print(report["command"], soft_wrap=True)
+    console.print(
+        f"{machine['architecture']}, {machine['cores']} cores, {machine['threads']} threads, Python {machine['python']}"
+    )
+    console.print(f"{model['name']}, normaliser {model['normaliser']}, {model['graph_sha256'][:12]}")
+    console.print(
+        f"{rows['lines']:,} of {rows['of']:,} lines with a T word ({rows['which']}); "
+        f"{rows['not_aligned']:,} more left out, as the T word isn't found in the text"
+    )
+    table = Table(title="the top word is a T word")
+    for column in ("lines", "count", "top is T, % (95 %)", "chance, %", "words", "T words"):
+        table.add_column(column, justify="left" if column == "lines" else "right")
+    for name, found in report["rates"].items():
+        if not found["lines"]:
+            table.add_row(name, "0")
+            continue
+        span = found["interval"]
+        around = f" ({100 * span[0]:.1f} to {100 * span[1]:.1f})" if span else ""
+        table.add_row(
+            name,
+            f"{found['lines']:,}",
+            f"{100 * found['top_is_marked']:.1f}{around}",
+            f"{100 * found['chance']:.1f}",
+            f"{found['words']:.1f}",
+            f"{found['marked_words']:.2f}",
+        )
+    console.print(table)
+    memory = ""
+    if times["peak_memory_mb"]:
+        memory = f"; peak memory {times['peak_memory_mb']:.0f} MB, {times['memory_before_mb']:.0f} before"
+    console.print(
+        f"explain, {times['messages']:,} messages one at a time: median {times['median_ms']:.1f} ms, mean "
+        f"{times['mean_ms']:.1f}, p95 {times['p95_ms']:.1f}, p99 {times['p99_ms']:.1f}; "
+        f"{100 * times['within_10_ms']:.1f} % within 10 ms{memory}",
+        soft_wrap=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("CHATWARD_DATA"))
+    parser.add_argument("--model", type=Path, help="model folder; the shipped one if left out")
+    parser.add_argument("--threads", type=int, help="threads of the detector; all cores if left out")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    options = parser.parse_args()
+    if options.data is None:
+        parser.error("give --data DIR, or set CHATWARD_DATA")
+    if options.out and options.out.exists():
+        parser.error(f"{str(options.out)!r} is there already: give another --out, or remove it first")
+    options.data = Path(options.data)
+    try:
+        report = measure(options)
+    except ChatwardError as error:
+        parser.exit(error.exit_code, f"{error}\n")
+    show(report)
+    if options.out:
+        artifact.write_json(options.out, report)
+
+
+if __name__ == "__main__":
+    main()
