@@ -20,7 +20,7 @@ def lines() -> list[str]:
 
 
 def byte_pairs() -> Tokenizer:
-    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -34,7 +34,7 @@ def byte_pairs() -> Tokenizer:
 
 
 def unigrams() -> Tokenizer:
-    special = ["<pad>", "<unk>", "[CLS]", "[SEP]"]
+    special = ["<pad>", "<unk>", "[CLS]", "[SEP]", "<mask>"]
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -52,11 +52,11 @@ def make(kind: str, folder: Path) -> None:
         return
     torch.manual_seed(0)
     if kind == "roberta":
-        tokenizer, pad = byte_pairs(), "<pad>"
+        tokenizer, pad, mask = byte_pairs(), "<pad>", "<mask>"
     elif kind == "albert":
-        tokenizer, pad = unigrams(), "<pad>"
+        tokenizer, pad, mask = unigrams(), "<pad>", "<mask>"
     else:
-        tokenizer, pad = word_pieces(lines()), "[PAD]"
+        tokenizer, pad, mask = word_pieces(lines()), "[PAD]", "[MASK]"
     common = {"vocab_size": tokenizer.get_vocab_size(), "pad_token_id": tokenizer.token_to_id(pad)}
     config = {
         "roberta": lambda: transformers.RobertaConfig(max_position_embeddings=66, **SIZES, **common),
@@ -68,7 +68,9 @@ def make(kind: str, folder: Path) -> None:
         ),
     }[kind]()
     transformers.AutoModel.from_config(config).save_pretrained(folder)
-    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad).save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=pad, mask_token=mask
+    ).save_pretrained(folder)
 
 
 if __name__ == "__main__":

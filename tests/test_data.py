@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatward.data.prepare import distinct, gather
-from chatward.data.sources import Source, data_folder, read_rows
+from chatward.data.sources import ChatSource, Source, data_folder, read_rows
 from chatward.data.splits import hold_out
 from chatward.errors import (
     BadRowError,
@@ -18,6 +18,7 @@ from chatward.errors import (
 )
 
 PLAIN = Source("plain", "rows.csv", "message", "target")
+CHAT = ChatSource("plain", "rows.csv", "message", "target")
 
 
 def write(folder: Path, content: str | bytes) -> Path:
@@ -69,7 +70,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 def test_distinct_merges_labels_and_leaves_texts_out(tmp_path: Path) -> None:
     write(tmp_path, "message,target\ngg,0\ngg,0\ngg,1\ngg,0\nez,2\nbye,0\n")
-    rows = distinct(tmp_path, PLAIN, without={"bye"})
+    rows = distinct(tmp_path, CHAT, without={"bye"}, seed=0)
     assert rows.texts == ["gg", "ez"]
     assert rows.shares == [[0.75, 0.25, 0.0], [0.0, 0.0, 1.0]]
     assert rows.weights == [2.0, 1.0]

@@ -22,6 +22,7 @@ from chatward.text import grouping_key, normalise
 SAMPLE: Final = "sample"
 """The name that stands for the invented data set shipped with the package."""
 
+_SHIPPED: Final = Path(__file__).parent / "lessons"
 _FIELD_LIMIT: Final = 16 * 1024 * 1024
 
 
@@ -34,6 +35,7 @@ class Source:
     classes: what stands in the label column -> class id, from 0. Several values may share an id.
     group: column whose rows must stay on one side of a split (a match, say); None groups equal texts.
     separator: a mark between lines sent in a row, read as a space; None if the set has none.
+    shipped: the file comes with chatward, and *file* is its name in `chatward/data/lessons`.
     """
 
     name: str
@@ -43,10 +45,27 @@ class Source:
     classes: dict[str, int] = field(default_factory=lambda: {"0": 0, "1": 1, "2": 2})
     group: str | None = None
     separator: str | None = None
+    shipped: bool = False
 
     @property
     def class_count(self) -> int:
         return max(self.classes.values()) + 1
+
+
+@dataclass(frozen=True)
+class ChatSource(Source):
+    """A set of chat with labels of its own.
+
+    held_folds: one of so many folds of its groups stays out of every stage, to measure on; 0 keeps none out.
+    clean: which values of the label column mark lines that nobody would flag; empty where none do.
+    slots: column that names the kind of each word, as `chatward.data.slots` reads it; None where none does.
+    kinds: those that count there.
+    """
+
+    held_folds: int = 0
+    clean: list[str] = field(default_factory=list)
+    slots: str | None = None
+    kinds: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,7 @@ class Rows:
 
     texts are normalised and never empty; originals are as they stand in the file; keys are the texts' grouping keys;
     groups tell which rows stay together in a split. lines: line of the file on which each row starts, from 1.
+    values: what stands in the label column; slots: in that of `ChatSource.slots`, empty without one.
     skipped counts rows whose text is empty. sha256 is the file's.
     """
 
@@ -67,6 +87,8 @@ class Rows:
     sha256: str
     originals: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
+    values: list[str] = field(default_factory=list)
+    slots: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -90,7 +112,7 @@ def read_rows(folder: Path, source: Source, *, of_recipe: bool = True) -> Rows:
     Raises DataNotFoundError, NotUtf8Error, EmptyDataError, MissingColumnError, or BadRowError
     (a label the recipe doesn't list, a row of the wrong width), each naming file and line.
     """
-    path = folder / source.file
+    path = (_SHIPPED if source.shipped else folder) / source.file
     cure = (
         "give another --data folder, or take the set out of the recipe"
         if of_recipe
@@ -100,8 +122,10 @@ def read_rows(folder: Path, source: Source, *, of_recipe: bool = True) -> Rows:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     csv.field_size_limit(_FIELD_LIMIT)
     header = _header(reader, path)
-    wanted = [source.text, source.label, *([source.group] if source.group else [])]
-    columns = [_column(header, name, path) for name in wanted]
+    tagged = source.slots if isinstance(source, ChatSource) else None
+    columns = [_column(header, name, path) for name in (source.text, source.label)]
+    group_at = _column(header, source.group, path) if source.group else None
+    slots_at = _column(header, tagged, path) if tagged else None
     rows = Rows(source.name, [], [], [], [], 0, digest)
     skipped = 0
     line = reader.line_num
@@ -132,8 +156,11 @@ def read_rows(folder: Path, source: Source, *, of_recipe: bool = True) -> Rows:
             rows.originals.append(raw)
             rows.lines.append(start)
             rows.labels.append(source.classes[label])
+            rows.values.append(label)
             rows.keys.append(key)
-            rows.groups.append(f"{source.group}={cells[columns[2]]}" if source.group else f"text={key}")
+            rows.groups.append(f"{source.group}={cells[group_at]}" if group_at is not None else f"text={key}")
+            if slots_at is not None:
+                rows.slots.append(cells[slots_at])
     except csv.Error as error:
         raise BadRowError(f"{str(path)!r} line {reader.line_num}: {error}: correct the row") from None
     if not rows.texts:

@@ -19,6 +19,9 @@ def write_card(path: Path, recipe: Recipe, record: dict[str, Any]) -> None:
         'Detector.load("FOLDER").predict(["gg wp everyone"])\n```\n',
         _origin(record),
         _figures(record),
+        _heads(record),
+        _alarms(record),
+        _functional(record.get("functional")),
         _export(record),
         _cost(record),
         recipe.card.strip() + "\n" if recipe.card else "",
@@ -89,6 +92,90 @@ def _figures(record: dict[str, Any]) -> str:
         for label, c in report["sets"]["all"]["per_class"].items()
     ]
     return "\n".join(lines) + "\n"
+
+
+def _alarms(record: dict[str, Any]) -> str:
+    """Return how often lines that no stage saw are flagged; nothing where none were kept out."""
+    limits, held = record.get("thresholds"), record.get("false_alarms")
+    if not held:
+        return ""
+    lines = ["## False alarms\n"]
+    if limits:
+        first = next(iter(limits.values()))
+        lines += [
+            f"A line is flagged where 1 - p(non-toxic) is the threshold or more. Found on {first['lines']:,} clean lines of "
+            f"{first['groups']:,} groups that no stage saw; in brackets, 95 % intervals.\n",
+            "| wrong flags per 1,000 clean lines | threshold | wrong flags it gives, 95 % |",
+            "|---|---|---|",
+            *(
+                f"| {budget} | {one['threshold']:.4f} ({one['low']:.4f} to {one['high']:.4f})"
+                f"{', extrapolated' if one['extrapolated'] else ''} | {one['flags_low']:.2f} to {one['flags_high']:.2f} |"
+                for budget, one in limits.items()
+            ),
+            "",
+        ]
+    budgets = list(limits or {})
+    lines += [
+        "Share of the lines kept out that are flagged, % (*called*: the most probable level isn't non-toxic):\n",
+        f"| set, label | rows | called |{''.join(f' at {b} |' for b in budgets)}",
+        f"|---|---|---|{'---|' * len(budgets)}",
+        *(
+            f"| {name} {label} | {one['rows']:,} | {100 * one['flagged']:.1f} |"
+            + "".join(f" {100 * one['at'][b]:.1f} |" for b in budgets)
+            for name, labels in held.items()
+            for label, one in labels.items()
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _heads(record: dict[str, Any]) -> str:
+    """Return how well the first stage knows the labels of the sets it learned from; nothing where no row was kept out."""
+    held = record["adapt"].get("held")
+    if not held:
+        return ""
+    lines = [
+        "The first stage's own heads, on the rows kept out of it:\n",
+        "| set | rows | accuracy % | F1 |",
+        "|---|---|---|---|",
+    ]
+    for name, one in held.items():
+        f1 = ", ".join(f"{label} {100 * value:.1f}" for label, value in one["f1"].items())
+        span = f" ({100 * one['interval'][0]:.1f} to {100 * one['interval'][1]:.1f})" if one["interval"] else ""
+        lines.append(f"| {name} | {one['rows']:,} | {100 * one['accuracy']:.1f}{span} | {f1} |")
+    return "\n".join(lines) + "\n"
+
+
+def _functional(found: dict[str, Any] | None) -> str:
+    """Return the pass rates that `chatward.evaluation.functional.pass_rates` counted; nothing where none were."""
+    if found is None:
+        return ""
+    whole, low = found["overall"], min(one["rate"] for one in found["functions"])
+    lines = [
+        "## What it can tell apart\n",
+        f"Of {whole['cases']:,} invented cases, each testing one function, {_rate(whole)} % get a level that is accepted for "
+        f"them; the worst function has {100 * low:.0f} %. In brackets: 95 % Wilson intervals. `chatward evaluate MODEL "
+        "--functional CASES` gives the same table, with what failed.\n",
+        "| function | cases | passed % |",
+        "|---|---|---|",
+        *(f"| {one['function']} | {one['cases']:,} | {_rate(one)} |" for one in found["functions"]),
+    ]
+    if found["ways"]:
+        lines += [
+            "\nLines with words disguised, beside the same lines spelled plainly:\n",
+            "| disguise | cases | passed % | spelled plainly % | points |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {one['way']} | {one['cases']:,} | {_rate(one)} | {100 * one['originals_rate']:.1f} | {one['points']:+.1f} |"
+                for one in found["ways"]
+            ),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _rate(one: dict[str, Any]) -> str:
+    low, high = one["interval"]
+    return f"{100 * one['rate']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def _export(record: dict[str, Any]) -> str:

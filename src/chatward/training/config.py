@@ -6,15 +6,20 @@ import difflib
 import tomllib
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from chatward.data.sources import Source
+from chatward.data.sources import ChatSource, Source
 from chatward.errors import RecipeError
 from chatward.schema import LABELS
 
 FORMAT: Final = 1
+PRECISIONS: Final = ("float32", "bfloat16")
+OWN: Final = "own"
+MEAN: Final = "mean"
+POOLINGS: Final = (OWN, MEAN)
 
 
 def _range(low: float, high: float, default: Any = MISSING) -> Any:
@@ -45,11 +50,18 @@ class Adapt:
 
     Rows whose text stands in any fine-tuning row are left out, so that a held-out row was never
     seen. Equal texts become one row whose target is the distribution of its labels.
+
+    slots: weight of telling the kinds of words, in sets that name them (`ChatSource.slots`), beside the labels of lines.
+    masked: weight of guessing words that were hidden (masked language modelling, Devlin et al. 2019, arXiv 1810.04805);
+    masked_share: of the tokens of each row. Either is 0 to leave it out.
     """
 
-    sets: list[Source]
+    sets: list[ChatSource]
     optimiser: Optimiser
     epochs: int = _range(0, 1000, 3)
+    slots: float = _range(0, 100, 0.0)
+    masked: float = _range(0, 100, 0.0)
+    masked_share: float = _range(0, 0.9, 0.15)
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,8 @@ class Finetune:
     label_smoothing: share of the target spread over all classes.
     tolerance: how much macro F1 (0 to 1) an epoch may lose against the best and still be kept as the later one. On
     few validation rows the best epoch is chance; the learning rate falls to zero, which favours the last.
+    lessons: sets of rows that train besides, in [distil] as well, and that nothing is measured on: invented lines, say.
+    lesson_weight: of such a row, a row of *sets* weighing about 1. lesson_parts: each member reads another of so many parts.
     consistency: weight of the divergence between two passes of a row under different dropout, which adds to
     the loss ("R-Drop", Liang et al. 2021, arXiv 2106.14448); 0 makes one pass, any more twice the work.
     """
@@ -95,6 +109,19 @@ class Finetune:
     label_smoothing: float = _range(0, 0.5, 0.0)
     consistency: float = _range(0, 100, 0.0)
     tolerance: float = _range(0, 1, 0.0)
+    lessons: list[Source] = field(default_factory=list)
+    lesson_weight: float = _range(0, 100, 1.0)
+    lesson_parts: int = _range(1, 100, 1)
+
+
+@dataclass(frozen=True)
+class Evasion:
+    """Spelling around the filter, drawn anew each time a row is read (`chatward.data.evasion`), in every stage.
+
+    share: of the rows of a step, 0 to 1; where a row makes two passes (`Finetune.consistency`), of the second only.
+    """
+
+    share: float = _range(0, 1, 0.0)
 
 
 @dataclass(frozen=True)
@@ -150,6 +177,10 @@ class Recipe:
     """A whole recipe; `read_recipe` makes one from TOML.
 
     backbone: Hub name or folder, unless ``--backbone`` says otherwise. max_tokens: longest input.
+    precision: of PRECISIONS, in which products are computed while training; weights and everything else are float32.
+    pooling: of POOLINGS: how a message becomes one vector: "own" is the architecture's own way, "mean" makes its last layer anew
+    so that it begins as the mean of the tokens (`chatward.training.pooling`).
+    bfloat16 is nearly twice as fast on a CPU that has it (AVX-512 BF16, AMX) and slower on one that hasn't.
     card: Markdown for the model card: data and their licences, limits, whatever no run can know.
     """
 
@@ -160,10 +191,13 @@ class Recipe:
     adapt: Adapt | None = None
     distil: Distil | None = None
     tokens: Tokens = field(default_factory=Tokens)
+    evasion: Evasion = field(default_factory=Evasion)
     calibration: Calibration = field(default_factory=Calibration)
     parity: Parity = field(default_factory=Parity)
     seed: int = _range(0, 2**31, 0)
     max_tokens: int = _range(8, 8192, 128)
+    precision: str = "float32"
+    pooling: str = OWN
     card: str = ""
 
 
@@ -267,6 +301,9 @@ def _check_sets(recipe: Recipe, path: str) -> None:
             raise RecipeError(
                 f"{path}: distil.sets names {name!r}; the sets of [adapt] are: {', '.join(known) or 'none'}"
             )
+    for key, choices in (("precision", PRECISIONS), ("pooling", POOLINGS)):
+        if (value := getattr(recipe, key)) not in choices:
+            raise RecipeError(f"{path}: {key} is {value!r}; it must be one of {', '.join(choices)}")
     odds = recipe.calibration.odds
     if len(odds) != len(LABELS) or not all(0.01 <= value <= 100 for value in odds):
         raise RecipeError(
@@ -278,11 +315,22 @@ def _check_sets(recipe: Recipe, path: str) -> None:
             f"{path}: tokens.word_texts is {recipe.tokens.word_texts}, and there is no [adapt] whose texts could "
             "be counted: give one, or set it to 0"
         )
+    for i, source in enumerate(recipe.adapt.sets if recipe.adapt else []):
+        if source.held_folds not in (0, *range(2, 1001)):
+            raise RecipeError(
+                f"{path}: adapt.sets[{i}].held_folds is {source.held_folds}; it must be 0, or from 2 to 1000"
+            )
+        for label in source.clean:
+            if label not in source.classes:
+                raise RecipeError(
+                    f"{path}: adapt.sets[{i}].clean names {label!r}; the labels are: {', '.join(source.classes)}"
+                )
     check_levels(recipe.finetune.sets, path, "finetune.sets")
+    check_levels(recipe.finetune.lessons, path, "finetune.lessons")
     _check_classes(recipe.adapt.sets if recipe.adapt else [], path, "adapt.sets")
 
 
-def check_levels(sets: list[Source], path: str, where: str) -> None:
+def check_levels(sets: Sequence[Source], path: str, where: str) -> None:
     """Raise RecipeError where *sets* can't be read as rows of the three levels. where: their key, for the message."""
     _check_classes(sets, path, where)
     for i, source in enumerate(sets):
@@ -293,7 +341,7 @@ def check_levels(sets: list[Source], path: str, where: str) -> None:
             )
 
 
-def _check_classes(sets: list[Source], path: str, where: str) -> None:
+def _check_classes(sets: Sequence[Source], path: str, where: str) -> None:
     names = [s.name for s in sets]
     if len(set(names)) != len(names):
         raise RecipeError(f"{path}: {where} has two sets of one name: {', '.join(names)}")

@@ -43,6 +43,7 @@ def cross_validate(session: Session, adapted: Stage, folds: int) -> dict[str, An
     chat, distilled = session.recipe.adapt, session.recipe.distil
     read = chat is not None and (chat.epochs or (distilled and distilled.epochs))
     seen_first = wordings(session.data, chat.sets) if chat and read else set()
+    seen_first |= {letters(text) for text in session.lessons.texts}
     is_new = np.zeros(len(truth), bool)
     for fold in range(folds):
         split, logits, temperature = _fold(session, adapted, folds, fold)
@@ -74,7 +75,7 @@ def _fold(session: Session, adapted: Stage, folds: int, fold: int) -> tuple[Spli
     outer = hold_out(range(len(corpus.texts)), corpus.groups, corpus.keys, folds, fold, session.recipe.seed)
     if not outer.held:
         raise EmptyDataError(f"fold {fold + 1} of {folds} has no row: give more rows or fewer --folds")
-    rows = (corpus.facts, corpus.labels, outer.train, outer.held)
+    rows = (corpus.facts, corpus.labels, session.lessons.facts, outer.train, outer.held)
     mark = fingerprint(session, "fold", _later_stages(session), rows, adapted.mark)
     done = session.work / f"fold-{mark[:12]}.safetensors"
     if saved := checkpoint.load(done, mark):

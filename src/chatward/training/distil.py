@@ -18,7 +18,7 @@ from chatward.training import checkpoint
 from chatward.training.calibrate import softmax
 from chatward.training.encoder import copy_weights, logits_of, weights_of
 from chatward.training.loop import Plan, Task, fit
-from chatward.training.members import train_members
+from chatward.training.members import lessons_task, train_members
 from chatward.training.session import Session, Stage, fingerprint
 
 
@@ -32,20 +32,29 @@ def distil(session: Session, adapted: Stage, rows: Collection[int], name: str = 
     if settings is None or adapting is None or settings.epochs == 0:
         return adapted
     corpus = session.corpus
-    own = (asdict(settings), asdict(session.recipe.finetune), corpus.facts, corpus.labels, sorted(rows))
+    own = (
+        asdict(settings),
+        asdict(session.recipe.finetune),
+        corpus.facts,
+        corpus.labels,
+        session.lessons.facts,
+        sorted(rows),
+    )
     mark = fingerprint(session, "distil", own, asdict(adapting), adapted.mark)
     done = session.work / f"distilled-{mark[:12]}.safetensors"
     if saved := checkpoint.load(done, mark):
         return Stage(saved.tensors, saved.notes, mark, [done])
     chosen = [rows for name, rows in session.chat.items() if name in settings.sets]
-    tokens = session.backbone.encode([text for part in chosen for text in part.texts])
+    texts = [text for part in chosen for text in part.texts]
+    tokens = session.backbone.encode(texts)
     if not tokens:
         raise EmptyDataError("the sets to distil on have no text that isn't also a fine-tuning text")
     teachers = train_members(session, adapted, rows, settings.teachers, f"{name}teacher")
     teacher = teachers.model.to(session.device)
     soft = softmax(logits_of(teacher, tokens, session.pad_id), teachers.temperature)
     weights = torch.tensor([w for part in chosen for w in part.weights])
-    task = Task(tokens, torch.tensor(soft, dtype=torch.float32), weights, slice(0, len(LABELS)))
+    targets = torch.tensor(soft, dtype=torch.float32)
+    task = Task(tokens, targets, weights, slice(0, len(LABELS)), session.varied(texts, tokens))
     model = session.backbone.classifier(len(LABELS), settings.optimiser.dropout, session.recipe.seed)
     copy_weights(adapted.weights, model)
     state = session.work / f"distilling-{mark[:12]}.safetensors"
@@ -60,8 +69,10 @@ def distil(session: Session, adapted: Stage, rows: Collection[int], name: str = 
         mark,
         session.save_every_s,
         session.device,
+        precision=session.recipe.precision,
     )
-    history = fit(model, [task], session.pad_id, plan, session.progress)
+    tasks = [task, lessons_task(session)] if session.lessons.texts else [task]
+    history = fit(model, tasks, session.pad_id, plan, session.progress)
     record = {
         "teachers": teachers.records,
         "temperature": teachers.temperature,

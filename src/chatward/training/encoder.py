@@ -14,7 +14,8 @@ from transformers import logging as transformers_logging
 
 from chatward.errors import BackboneError, RecipeError
 from chatward.schema import LABELS
-from chatward.training.config import Tokens
+from chatward.training.config import MEAN, OWN, Tokens
+from chatward.training.pooling import begin_as_mean
 from chatward.training.vocabulary import frequent_words, make_room, with_words, without_closing
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Backbone:
     """A pre-trained encoder by Hub name or folder, with its tokenizer.
 
     tokenizer: the transformers tokenizer. max_tokens: what the recipe asks for. words: those that the recipe
-    made one token each, after all others; pieces: the token ids of what each was cut into before.
+    made one token each, after all others; pieces: the token ids of what each was cut into before. pooling: see `Recipe`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Backbone:
     max_tokens: int
     words: list[str] = field(default_factory=list)
     pieces: list[list[int]] = field(default_factory=list)
+    pooling: str = OWN
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Return token ids of normalised texts as detection makes them: same tokenizer, same limit."""
@@ -53,6 +55,13 @@ class Backbone:
         fast.no_padding()
         fast.enable_truncation(self.max_tokens)
         return [e.ids for e in fast.encode_batch_fast(texts)]
+
+    def offsets(self, texts: list[str]) -> list[list[tuple[int, int]]]:
+        """Return start and end in its text of each token that `encode` gives; both 0 for tokens that stand for no text."""
+        fast = self.tokenizer.backend_tokenizer
+        fast.no_padding()
+        fast.enable_truncation(self.max_tokens)
+        return [e.offsets for e in fast.encode_batch(texts)]
 
     def classifier(self, outputs: int, dropout: float | None, seed: int) -> torch.nn.Module:
         """Return the encoder with a new output layer of *outputs* logits, drawn with *seed*.
@@ -91,13 +100,17 @@ class Backbone:
         if self.pieces:
             places = [self.tokenizer.backend_tokenizer.token_to_id(word) for word in self.words]
             make_room(model, dict(zip(places, self.pieces, strict=True)), len(self.tokenizer))
+        if self.pooling == MEAN:
+            begin_as_mean(model, self.name)
         return model  # type: ignore[no-any-return]
 
     def _config(self) -> Any:
         return loading(self.name, lambda: AutoConfig.from_pretrained(self.name, trust_remote_code=False))
 
 
-def open_backbone(name: str, max_tokens: int, tokens: Tokens, texts: Iterable[str]) -> Backbone:
+def open_backbone(
+    name: str, max_tokens: int, tokens: Tokens, texts: Iterable[str], pooling: str = OWN
+) -> Backbone:
     """Find the encoder *name* (Hub name or folder) and load its tokenizer, changed as *tokens* says.
 
     texts: chat, normalised, in which words are counted for `Tokens.word_texts`.
@@ -119,7 +132,7 @@ def open_backbone(name: str, max_tokens: int, tokens: Tokens, texts: Iterable[st
     pieces = with_words(tokenizer, words)
     if not tokens.closing:
         tokenizer = without_closing(tokenizer, name)
-    backbone = Backbone(name, tokenizer, max_tokens, words, pieces)
+    backbone = Backbone(name, tokenizer, max_tokens, words, pieces, pooling)
     readable = longest_input(backbone._config())
     if max_tokens > readable:
         raise RecipeError(

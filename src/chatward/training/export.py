@@ -121,8 +121,8 @@ def check_parity(
     """
     rows = tokens + extra_tokens
     expected = softmax(logits_of(model, rows, pad_id), temperature)
-    found_logits, int8_s = _run(int8, rows, pad_id)
-    fp32_logits, fp32_s = _run(fp32, rows, pad_id)
+    found_logits, int8_s = logits_of_graph(int8, rows, pad_id)
+    fp32_logits, fp32_s = logits_of_graph(fp32, rows, pad_id)
     found = softmax(found_logits, temperature)
     gap = np.abs(found - expected).max(axis=1)
     n = len(tokens)
@@ -178,7 +178,9 @@ def golden(
     int8: Path, texts: list[str], tokens: list[list[int]], pad_id: int, temperature: float
 ) -> dict[str, Any]:
     """Return what golden.json holds: *texts* and the int8 model's probabilities, each run alone."""
-    probabilities = softmax(np.concatenate([_run(int8, [row], pad_id)[0] for row in tokens]), temperature)
+    probabilities = softmax(
+        np.concatenate([logits_of_graph(int8, [row], pad_id)[0] for row in tokens]), temperature
+    )
     return {
         "tolerance": 0.06,
         "why": "largest difference allowed on another processor, which may round otherwise",
@@ -190,7 +192,7 @@ def golden(
     }
 
 
-def _run(graph: Path, rows: list[list[int]], pad_id: int) -> tuple[NDArray[Any], float]:
+def logits_of_graph(graph: Path, rows: list[list[int]], pad_id: int) -> tuple[NDArray[Any], float]:
     """Return logits of *rows* in order, and the seconds it took on one thread."""
     run = session(str(graph))
     out = np.zeros((len(rows), len(LABELS)), np.float32)

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from chatward.errors import EmptyDataError
+from chatward.data.prepare import Distinct
+from chatward.errors import EmptyDataError, RecipeError
 from chatward.evaluation.metrics import figures
 from chatward.training import checkpoint
+from chatward.training.aids import Aids, Vocabulary, kinds_of_tokens
 from chatward.training.calibrate import odds_shift, softmax
+from chatward.training.config import MEAN
 from chatward.training.distil import distil
 from chatward.training.encoder import weights_of
+from chatward.training.held import measure_heads
 from chatward.training.loop import Plan, Task, fit
 from chatward.training.members import train_members
 from chatward.training.session import Session, Stage, fingerprint
@@ -49,16 +53,18 @@ def adapt(session: Session) -> Stage:
         return Stage(saved.tensors, saved.notes, mark)
     tasks = []
     width = 0
-    for rows in sets.values():
+    columns: dict[str, slice] = {}
+    for name, rows in sets.items():
         if not rows.texts:
             raise EmptyDataError(
                 "a set to adapt on has no text that isn't also a fine-tuning text: take it out of the recipe"
             )
         targets = torch.tensor(rows.shares, dtype=torch.float32)
-        columns = slice(width, width + targets.shape[1])
-        width = columns.stop
+        columns[name] = slice(width, width + targets.shape[1])
+        width += targets.shape[1]
         tokens = session.backbone.encode(rows.texts)
-        tasks.append(Task(tokens, targets, torch.tensor(rows.weights), columns))
+        weights, varied = torch.tensor(rows.weights), session.varied(rows.texts, tokens)
+        tasks.append(Task(tokens, targets, weights, columns[name], varied, _kinds(session, rows)))
     seed = session.recipe.seed
     model = session.backbone.classifier(width, settings.optimiser.dropout, seed)
     state = session.work / f"adapting-{mark[:12]}.safetensors"
@@ -72,12 +78,36 @@ def adapt(session: Session) -> Stage:
         mark,
         session.save_every_s,
         session.device,
+        precision=session.recipe.precision,
     )
-    history = fit(model, tasks, session.pad_id, plan, session.progress)
-    stage = Stage(weights_of(model), {"sets": facts, "epochs": history}, mark)
+    history = fit(model, tasks, session.pad_id, plan, session.progress, aids=_aids(session, model))
+    held = measure_heads(session, model, columns)
+    stage = Stage(weights_of(model), {"sets": facts, "epochs": history, "held": held}, mark)
     checkpoint.save(done, mark, stage.weights, stage.record)
     state.unlink(missing_ok=True)
     return stage
+
+
+def _kinds(session: Session, rows: Distinct) -> list[list[int]] | None:
+    if not rows.slots:
+        return None
+    offsets = session.backbone.offsets(rows.texts)
+    return [kinds_of_tokens(places, spans) for places, spans in zip(offsets, rows.slots, strict=True)]
+
+
+def _aids(session: Session, model: torch.nn.Module) -> Aids | None:
+    settings, tokenizer = session.recipe.adapt, session.backbone.tokenizer
+    if settings is None or not (settings.slots or settings.masked):
+        return None
+    if settings.masked and tokenizer.mask_token_id is None:
+        raise RecipeError(
+            f"adapt.masked is {settings.masked}, and backbone {session.backbone.name!r} has no token that hides a word: "
+            "set it to 0"
+        )
+    special = frozenset(tokenizer.all_special_ids)
+    kinds = max((len(source.kinds) for source in settings.sets), default=0)
+    vocabulary = Vocabulary(tokenizer.mask_token_id or 0, special, len(tokenizer))
+    return Aids(model, kinds, settings, vocabulary, below=int(session.recipe.pooling == MEAN))
 
 
 def teach(session: Session, adapted: Stage, rows: Collection[int], name: str = "") -> Levels:

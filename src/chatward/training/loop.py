@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -15,10 +16,14 @@ import torch.nn.functional as F
 
 from chatward.errors import RecipeError
 from chatward.training import checkpoint, device
+from chatward.training.aids import NO_KIND, Aids
 from chatward.training.config import Optimiser
 from chatward.training.encoder import new_layer_names, pad
 
 _BUCKET = 16
+
+
+Varied = Callable[[list[int], np.random.Generator], list[list[int]]]
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,17 @@ class Task:
     """Rows that train one head.
 
     tokens: token ids of each row. targets: rows x classes (float32), each row a distribution.
-    weights: rows (float32). columns: which of the model's outputs are this head's.
+    weights: rows (float32). columns: which of the model's outputs are this head's. varied: gives other tokens for some of
+    the rows of a step, by their places and a source of chance; None takes them as they are. kinds: of each row's tokens,
+    see `chatward.training.aids`; None where no word has any.
     """
 
     tokens: list[list[int]]
     targets: torch.Tensor
     weights: torch.Tensor
     columns: slice
+    varied: Varied | None = None
+    kinds: list[list[int]] | None = None
 
 
 class Progress(Protocol):
@@ -54,7 +63,7 @@ class Plan:
 
     patience None: never stop early. stage: what people read. state: where unfinished work is kept;
     None keeps nothing. fingerprint: of all that decides the result. save_every_s: seconds between two
-    writes of the state. consistency, tolerance: see `Finetune`. device: where to compute.
+    writes of the state. consistency, tolerance: see `Finetune`. device: where to compute. precision: see `Recipe`.
     """
 
     optimiser: Optimiser
@@ -68,12 +77,13 @@ class Plan:
     device: torch.device
     consistency: float = 0.0
     tolerance: float = 0.0
+    precision: str = "float32"
 
 
 def soft_targets(labels: list[int], classes: int, smoothing: float) -> torch.Tensor:
     """Return rows x classes: 1 - smoothing on the label, the rest spread evenly over all classes."""
     targets = torch.full((len(labels), classes), smoothing / classes)
-    targets[torch.arange(len(labels)), torch.tensor(labels)] += 1.0 - smoothing
+    targets[torch.arange(len(labels)), torch.tensor(labels, dtype=torch.long)] += 1.0 - smoothing
     return targets
 
 
@@ -84,13 +94,16 @@ def fit(
     plan: Plan,
     progress: Progress,
     validate: Callable[[], dict[str, float]] | None = None,
+    aids: Aids | None = None,
 ) -> list[dict[str, float]]:
     """Train *model* in place, on `Plan.device`, where it stays; it ends as its best epoch by ``macro_f1`` of *validate*, or its last without one.
+
+    aids: what it learns besides; None nothing.
 
     Returns the figures of each epoch run. The later of two equally good epochs wins, `Plan.tolerance` being
     no difference.
     """
-    run = _Run(model, tasks, pad_id, plan, progress, validate)
+    run = _Run(model, tasks, pad_id, plan, progress, validate, aids)
     run.resume()
     run.train()
     return run.history
@@ -105,11 +118,13 @@ class _Run:
         plan: Plan,
         progress: Progress,
         validate: Callable[[], dict[str, float]] | None,
+        aids: Aids | None,
     ) -> None:
         self.model, self.tasks, self.pad_id = model, tasks, pad_id
         self.plan, self.progress, self.validate = plan, progress, validate
+        self.aids = aids.to(plan.device) if aids else None
         model.to(plan.device)
-        self.optimiser = _adamw(model, plan.optimiser, plan.device)
+        self.optimiser = _adamw(model, self.aids, plan.optimiser, plan.device)
         self.steps = sum(math.ceil(len(t.tokens) / plan.optimiser.batch_size) for t in tasks)
         self.done = 0
         self.history: list[dict[str, float]] = []
@@ -144,12 +159,23 @@ class _Run:
             group["lr"] = group["initial_lr"] * scale
         consistency = self.plan.consistency
         passes = 2 if consistency else 1  # the same rows twice, under different dropout
-        ids, mask = pad([task.tokens[i] for i in rows] * passes, self.pad_id)
-        scores = self.model(input_ids=ids.to(where), attention_mask=mask.to(where)).logits[:, task.columns]
-        logs = F.log_softmax(scores, dim=-1).view(passes, len(rows), -1)
+        tokens = [task.tokens[i] for i in rows] * passes
+        if task.varied:
+            # With two passes the first stays as it is, and the consistency ties the other to it.
+            chance = np.random.default_rng([self.plan.seed, self.done])
+            tokens[-len(rows) :] = task.varied(rows, chance)
+        ids, mask = pad(tokens, self.pad_id)
+        besides: Any = 0.0
+        fast = self.plan.precision == "bfloat16"
+        with torch.autocast(where.type, torch.bfloat16) if fast else contextlib.nullcontext():
+            if self.aids is None:
+                scores = self.model(input_ids=ids.to(where), attention_mask=mask.to(where)).logits
+            else:
+                scores, besides = self._with_aids(self.aids, task, rows, tokens, ids, mask)
+        logs = F.log_softmax(scores[:, task.columns].float(), dim=-1).view(passes, len(rows), -1)
         losses = -(task.targets[rows].to(where) * logs).sum(dim=-1).mean(dim=0)
         weights = task.weights[rows].to(where)
-        loss = (losses * weights).sum() / weights.sum()
+        loss = (losses * weights).sum() / weights.sum() + besides
         if consistency:
             apart = (logs[0] - logs[1]) * (logs[0].exp() - logs[1].exp())  # KL one way plus the other
             loss = loss + consistency * apart.sum(dim=-1).mean() / 2
@@ -159,12 +185,38 @@ class _Run:
                 f"{settings.learning_rate} now"
             )
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._parameters(), settings.clip)
         self.optimiser.step()
         self.done += 1
         self.seen += 1
         self.running = 0.98 * self.running + 0.02 * loss.item()
+
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [*self.model.parameters(), *(self.aids.parameters() if self.aids else [])]
+
+    def _with_aids(
+        self,
+        aids: Aids,
+        task: Task,
+        rows: list[int],
+        tokens: list[list[int]],
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the scores and what the aids add to the loss. Disguised rows have no kinds, and none of their words is hidden."""
+        where = self.plan.device
+        changed = [
+            row is not task.tokens[i] for i, row in zip(rows * (len(tokens) // len(rows)), tokens, strict=True)
+        ]
+        seen, hidden = aids.hide(ids, mask, changed)
+        given = self.model(input_ids=seen.to(where), attention_mask=mask.to(where), output_hidden_states=True)
+        kinds = None
+        if task.kinds is not None:
+            own = [task.kinds[i] for i in rows] * (len(tokens) // len(rows))
+            kinds = [[NO_KIND] * len(t) if c else k for t, c, k in zip(tokens, changed, own, strict=True)]
+        states = given.hidden_states[aids.layer]
+        return given.logits, aids.loss(self.model, states, ids.to(where), hidden.to(where), kinds)
 
     def _end_epoch(self, epoch: int) -> None:
         figures = self.validate() if self.validate else {}
@@ -191,6 +243,7 @@ class _Run:
         tensors = {
             **checkpoint.prefixed("model.", self.model.state_dict()),
             **checkpoint.prefixed("best.", self.best),
+            **checkpoint.prefixed("aids.", self.aids.state_dict() if self.aids else {}),
             **checkpoint.prefixed("moments.", moments),
             **checkpoint.prefixed("random", device.random_state(self.plan.device)),
         }
@@ -210,6 +263,8 @@ class _Run:
             return
         self.model.load_state_dict(checkpoint.under("model.", saved.tensors))
         self.best = checkpoint.under("best.", saved.tensors)
+        if self.aids:
+            self.aids.load_state_dict(checkpoint.under("aids.", saved.tensors))
         state = self.optimiser.state_dict()
         for name, value in checkpoint.under("moments.", saved.tensors).items():
             place, key = name.split(".", 1)
@@ -221,11 +276,15 @@ class _Run:
         self.best_score, self.kept = saved.notes["best_score"], saved.notes["kept"]
 
 
-def _adamw(model: torch.nn.Module, settings: Optimiser, where: torch.device) -> torch.optim.AdamW:
+def _adamw(
+    model: torch.nn.Module, aids: Aids | None, settings: Optimiser, where: torch.device
+) -> torch.optim.AdamW:
     new = new_layer_names(model)
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         groups.setdefault((name in new, parameter.ndim >= 2), []).append(parameter)
+    for parameter in aids.parameters() if aids else []:
+        groups.setdefault((True, parameter.ndim >= 2), []).append(parameter)
     options: list[dict[str, Any]] = []
     for (is_new, decays), parameters in groups.items():
         rate = settings.learning_rate * (settings.head_rate if is_new else 1.0)

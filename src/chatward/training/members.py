@@ -80,7 +80,7 @@ def _member(session: Session, start: Stage, split: Split, name: str, number: int
             "must stand in it; give more rows or lower finetune.validation_folds"
         )
     own = {k: v for k, v in asdict(settings).items() if k != "members"}
-    rows = (session.corpus.facts, session.corpus.labels, split.train, split.held)
+    rows = (session.corpus.facts, session.corpus.labels, session.lessons.facts, split.train, split.held)
     mark = fingerprint(session, "member", own, rows, start.mark, number)
     done = _file(session, mark)
     if saved := checkpoint.load(done, mark):
@@ -88,15 +88,7 @@ def _member(session: Session, start: Stage, split: Split, name: str, number: int
         return Stage(saved.tensors, {**saved.notes, "logits": logits}, mark)
     model = session.backbone.classifier(len(LABELS), settings.optimiser.dropout, seed)
     copy_weights(start.weights, model)
-    labels = [session.corpus.labels[i] for i in split.train]
-    counts = np.bincount(labels, minlength=len(LABELS)).clip(min=1)
-    balance = (len(labels) / (len(LABELS) * counts)) ** settings.class_weight_power
-    task = Task(
-        [session.tokens[i] for i in split.train],
-        soft_targets(labels, len(LABELS), settings.label_smoothing),
-        torch.tensor(balance[labels], dtype=torch.float32),
-        slice(0, len(LABELS)),
-    )
+    task = _task(session, split.train, number)
 
     def validate() -> dict[str, float]:
         return figures(softmax(logits_of(model, held_tokens, session.pad_id)), held_truth)
@@ -114,6 +106,7 @@ def _member(session: Session, start: Stage, split: Split, name: str, number: int
         session.device,
         settings.consistency,
         settings.tolerance,
+        session.recipe.precision,
     )
     history = fit(model, [task], session.pad_id, plan, session.progress, validate)
     logits = logits_of(model, held_tokens, session.pad_id)
@@ -122,6 +115,40 @@ def _member(session: Session, start: Stage, split: Split, name: str, number: int
     checkpoint.save(done, mark, {**weights, "logits": torch.tensor(logits)}, record)
     state.unlink(missing_ok=True)
     return Stage(weights, {**record, "logits": logits}, mark)
+
+
+def lessons_task(session: Session, part: int = 0, parts: int = 1) -> Task:
+    """Return the rows that train besides, or one of so many parts of them."""
+    settings, extra = session.recipe.finetune, session.lessons
+    texts, labels = extra.texts[part % parts :: parts], extra.labels[part % parts :: parts]
+    tokens = session.backbone.encode(texts) if texts else []
+    return Task(
+        tokens,
+        soft_targets(labels, len(LABELS), settings.label_smoothing),
+        torch.full((len(texts),), settings.lesson_weight),
+        slice(0, len(LABELS)),
+        session.varied(texts, tokens),
+    )
+
+
+def _task(session: Session, rows: list[int], number: int) -> Task:
+    """Return what a member learns: *rows* of the corpus, and its part of the lessons."""
+    settings, corpus, extra = session.recipe.finetune, session.corpus, session.lessons
+    labels = [corpus.labels[i] for i in rows]
+    counts = np.bincount(labels, minlength=len(LABELS)).clip(min=1)
+    balance = (len(labels) / (len(LABELS) * counts)) ** settings.class_weight_power
+    besides = lessons_task(session, number, settings.lesson_parts)
+    tokens = [session.tokens[i] for i in rows] + besides.tokens
+    texts = [corpus.texts[i] for i in rows] + extra.texts[
+        number % settings.lesson_parts :: settings.lesson_parts
+    ]
+    return Task(
+        tokens,
+        torch.cat([soft_targets(labels, len(LABELS), settings.label_smoothing), besides.targets]),
+        torch.cat([torch.tensor(balance[labels], dtype=torch.float32), besides.weights]),
+        slice(0, len(LABELS)),
+        session.varied(texts, tokens),
+    )
 
 
 def _file(session: Session, mark: str) -> Path:

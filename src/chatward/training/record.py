@@ -37,6 +37,7 @@ def record_of(recipe_hash: str, session: Session) -> dict[str, Any]:
         "recipe": recipe,
         "recipe_sha256": recipe_hash,
         "data": session.corpus.facts,
+        "lessons": session.lessons.facts,
         "corrections": session.corpus.corrections,
         "chat": {name: rows.facts for name, rows in session.chat.items()},
         "new_words": session.backbone.words,
@@ -66,7 +67,7 @@ def read_folds(folder: Path, now: dict[str, Any]) -> dict[str, Any]:
         raise UsageError(
             f"{str(path)!r} can't be read ({error}): give a folder that `chatward train --folds` wrote"
         ) from None
-    for key in ("recipe_sha256", "data", "chat", "normaliser"):
+    for key in ("recipe_sha256", "data", "lessons", "chat", "normaliser"):
         if found.get(key) != now[key]:
             raise UsageError(
                 f"{str(path)!r} is of another {key.split('_')[0]} than this run: cross-validate again with --folds"

@@ -16,10 +16,11 @@ import numpy as np
 
 from chatward import artifact, carbon
 from chatward.data.corrections import read_corrections
-from chatward.data.sources import data_folder, read_rows
+from chatward.data.functional import read_cases
+from chatward.data.sources import data_folder
 from chatward.data.splits import HoldOut, Split, hold_out
 from chatward.errors import EmptyDataError, OutputError, UsageError
-from chatward.text import grouping_key, normalise
+from chatward.text import normalise
 from chatward.training.calibrate import odds_shift
 from chatward.training.card import write_card
 from chatward.training.config import Recipe, read_recipe
@@ -28,6 +29,7 @@ from chatward.training.device import AUTO, choose
 from chatward.training.encoder import shift_outputs
 from chatward.training.export import check_parity, export, golden
 from chatward.training.finetune import Levels, adapt, teach
+from chatward.training.finished import false_alarms, functional
 from chatward.training.golden import MESSAGES
 from chatward.training.inference import measure_inference
 from chatward.training.loop import Progress
@@ -61,6 +63,7 @@ def train(
     grid: Grid | None = None,
     device: str = AUTO,
     labels: Path | None = None,
+    cases: Path | None = None,
 ) -> dict[str, Any]:
     """Train the model of *recipe_path*, write it to the folder *out* and return the run record.
 
@@ -71,10 +74,12 @@ def train(
     keep_weights: whether the fp32 PyTorch weights stay in ``OUT/pytorch``.
     save_every_s: seconds between two writes of unfinished work. grid: for the emissions; None takes the world's average.
     device: see `chatward.training.device.choose`. labels: file of corrected labels, see `chatward.data.corrections`.
+    cases: functional test suite (`chatward.data.functional`), whose pass rates go into the record and the card.
     *out* appears only when it is whole. Raises every DataError, RecipeError, BackboneError, ParityError,
     ResumeError, and OutputError (*out* exists).
     """
     recipe, recipe_hash = read_recipe(recipe_path), artifact.sha256(recipe_path)
+    suite, _ = read_cases(cases) if cases else ([], "")
     _refuse_existing(out, work)
     began = time.monotonic()
     session = _open(recipe, data, backbone, out, work, progress, save_every_s, device, labels, held_out)
@@ -91,17 +96,20 @@ def train(
             shift_outputs(levels.model, odds_shift(recipe.calibration.odds, levels.temperature))
             scratch = stack.enter_context(artifact.new_folder(out))
             parity = _export(session, levels, scratch, split.train)
+        graph = scratch / artifact.GRAPH_FILE
+        limits, alarms = false_alarms(session, graph, levels.temperature)
         record = {
             **record_head,
             "held_out": _held_out(session, held_out, split),
             "adapt": adapted.record,
             "finetune": levels.record,
             "parity": parity,
+            "thresholds": limits,
+            "false_alarms": alarms,
+            "functional": functional(session, graph, suite, levels.temperature) if suite else None,
             "cross_validation": figures,
             "emissions": tracking.report.as_dict(),
-            "inference": measure_inference(
-                scratch / artifact.GRAPH_FILE, session.tokens, session.pad_id, grid.country, grid.pue
-            ),
+            "inference": measure_inference(graph, session.tokens, session.pad_id, grid.country, grid.pue),
             "seconds": round(time.monotonic() - began, 1),
         }
         _keep_emissions(session.work, scratch)
@@ -242,9 +250,7 @@ def _export(session: Session, levels: Levels, folder: Path, rows: Collection[int
         levels.model,
         graph,
         folder,
-        _calibration_rows(
-            session, [tokens[i] for i in rows], {corpus.keys[i] for i in set(range(len(tokens))) - set(rows)}
-        ),
+        _calibration_rows(session, [tokens[i] for i in rows]),
         session.pad_id,
         session.recipe.max_tokens,
     )
@@ -266,28 +272,26 @@ def _export(session: Session, levels: Levels, folder: Path, rows: Collection[int
     return {"int8_products": products, **parity}
 
 
-def _calibration_rows(session: Session, tokens: list[list[int]], without: set[str]) -> list[list[int]]:
+def _calibration_rows(session: Session, tokens: list[list[int]]) -> list[list[int]]:
     """Return token ids of chat from which the int8 scales are taken: no other chat of the parity check, some of its
-    validation rows. tokens: of the rows trained on. without: keys of texts that no stage may see.
+    validation rows. tokens: of the rows trained on.
     """
     step = max(1, len(tokens) // _CALIBRATION_ROWS)
-    return tokens[::step] + _other_chat(session, 0.5, without)
+    return tokens[::step] + _other_chat(session, 0.5)
 
 
-def _other_chat(session: Session, offset: float, without: Collection[str] = ()) -> list[list[int]]:
+def _other_chat(session: Session, offset: float) -> list[list[int]]:
     """Return token ids of up to 4,000 lines, spread evenly over the sets adapted on.
 
     offset: where to begin, from 0 to 1, in steps from one line taken to the next: 0 and 0.5 have no line in common.
     A set that is taken whole at 0 gives none at 0.5.
     """
-    sets = session.recipe.adapt.sets if session.recipe.adapt else []
     rows: list[list[int]] = []
-    for source in sets:
-        texts = sorted(set(read_rows(session.data, source).texts))
-        step = max(1, math.ceil(len(texts) * len(sets) / _PARITY_ROWS))
+    for chat in session.chat.values():
+        texts = sorted(chat.texts)
+        step = max(1, math.ceil(len(texts) * len(session.chat) / _PARITY_ROWS))
         if offset == 0 or step > 1:
-            chosen = texts[int(offset * step) :: step]
-            rows += session.backbone.encode([text for text in chosen if grouping_key(text) not in without])
+            rows += session.backbone.encode(texts[int(offset * step) :: step])
     return rows
 
 
@@ -310,4 +314,5 @@ def _manifest(session: Session, levels: Levels, record: dict[str, Any]) -> artif
         max_tokens=session.recipe.max_tokens,
         pad_id=session.pad_id,
         provenance={key: record[key] for key in keys},
+        thresholds=record["thresholds"],
     )

@@ -13,12 +13,13 @@ import torch
 
 from chatward import __version__
 from chatward.data.corrections import Corrections, apply
-from chatward.data.prepare import Corpus, Distinct, distinct, gather
+from chatward.data.prepare import Corpus, Distinct, distinct, gather, lessons
 from chatward.data.splits import HoldOut, hold_out
 from chatward.text import NORMALISER_VERSION
 from chatward.training.config import Recipe
+from chatward.training.disguise import Disguise
 from chatward.training.encoder import Backbone, open_backbone
-from chatward.training.loop import Progress
+from chatward.training.loop import Progress, Varied
 from chatward.training.tiny import NAME as TINY
 from chatward.training.tiny import tiny
 
@@ -30,7 +31,7 @@ class Session:
     """What every step of one training run shares.
 
     work: folder for unfinished and finished stages. corpus: all rows of the three levels;
-    tokens: theirs, in order. chat: the texts of the sets adapted on, by name. progress: who is told. save_every_s: seconds between two writes of
+    tokens: theirs, in order. lessons: rows that train besides, see `Finetune`. chat: the texts of the sets adapted on, by name. progress: who is told. save_every_s: seconds between two writes of
     unfinished work. device: where to compute. toy: whether the backbone is `chatward.training.tiny`.
     """
 
@@ -39,6 +40,7 @@ class Session:
     backbone: Backbone
     backbone_identity: str
     corpus: Corpus
+    lessons: Corpus
     chat: dict[str, Distinct]
     tokens: list[list[int]]
     work: Path
@@ -50,6 +52,11 @@ class Session:
     @property
     def pad_id(self) -> int:
         return int(self.backbone.tokenizer.pad_token_id)
+
+    def varied(self, texts: list[str], tokens: list[list[int]]) -> Varied | None:
+        """Return what disguises *texts* while they are trained on; None where the recipe wants none. tokens: theirs."""
+        share = self.recipe.evasion.share
+        return Disguise(texts, tokens, self.backbone.encode, share) if share else None
 
 
 @dataclass(frozen=True)
@@ -86,19 +93,20 @@ def open_session(
         corpus = apply(corrections, corpus)
     seen = set(corpus.keys)
     sets = recipe.adapt.sets if recipe.adapt else []
-    chat = {source.name: distinct(data, source, seen) for source in sets}
+    chat = {source.name: distinct(data, source, seen, recipe.seed) for source in sets}
     texts = [text for rows in chat.values() for text in rows.texts]
     name = backbone or recipe.backbone
     toy = name == TINY
     if toy:
         name = str(tiny(work, [*_trained_on(corpus, held_out, recipe.seed), *texts], recipe.max_tokens))
-    opened = open_backbone(name, recipe.max_tokens, recipe.tokens, texts)
+    opened = open_backbone(name, recipe.max_tokens, recipe.tokens, texts, recipe.pooling)
     return Session(
         recipe,
         data,
         opened,
         identity(opened.name),
         corpus,
+        lessons(data, recipe.finetune.lessons, seen),
         chat,
         opened.encode(corpus.texts),
         work,
@@ -122,7 +130,8 @@ def fingerprint(session: Session, *parts: Any) -> str:
     recipe = session.recipe
     code = (__version__, NORMALISER_VERSION, versions())
     tokens = (recipe.tokens.closing, session.backbone.words)
-    common = (code, session.backbone_identity, recipe.seed, recipe.max_tokens, tokens)
+    how = (recipe.seed, recipe.max_tokens, recipe.precision, recipe.pooling, recipe.evasion.share)
+    common = (code, session.backbone_identity, *how, tokens)
     return hashlib.sha256(json.dumps([common, parts], sort_keys=True).encode()).hexdigest()
 
 

@@ -27,7 +27,7 @@ _SIZES: Final = {
     "intermediate_size": 64,
 }
 _WORDS: Final = 400
-_SPECIAL: Final = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+_SPECIAL: Final = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def tiny(work: Path, texts: list[str], max_tokens: int) -> Path:
@@ -63,9 +63,9 @@ def make_bert(folder: Path, texts: Iterable[str], max_tokens: int) -> None:
     )
     torch.manual_seed(0)
     transformers.AutoModel.from_config(config).save_pretrained(folder)
-    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=_SPECIAL[0]).save_pretrained(
-        folder
-    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=_SPECIAL[0], mask_token=_SPECIAL[4]
+    ).save_pretrained(folder)
 
 
 def word_pieces(texts: Iterable[str]) -> Any:
