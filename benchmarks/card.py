@@ -18,6 +18,7 @@ from chatward.artifact import write_json
 from chatward.carbon.report import untracked
 from chatward.data.prepare import gather
 from chatward.detection.backend import OnnxBackend
+from chatward.text import normalise
 from chatward.training.card import write_card
 from chatward.training.config import read_recipe
 from chatward.training.inference import measure_inference
@@ -37,7 +38,8 @@ def main() -> None:
     record = json.loads((folder / artifact.RUN_FILE).read_bytes())
     if record["recipe_sha256"] != artifact.sha256(options.recipe):
         parser.error(f"{options.model} was trained by another recipe than {options.recipe}")
-    texts = gather(options.data, recipe.finetune.sets).texts
+    originals = gather(options.data, recipe.finetune.sets).originals
+    texts = [normalise(text, manifest.normaliser) for text in originals]
     tokens = [ids for ids, _ in OnnxBackend(folder, manifest, 1).encode(texts)]
     # What records of that time don't say yet.
     record["backbone"].setdefault("toy", "")

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import os
 import re
@@ -26,7 +27,7 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +35,11 @@ import numpy as np
 
 from chatward import Detector, __version__, artifact
 from chatward.data.evasion import WAYS, perturb
-from chatward.data.sources import ChatSource, Rows, Source, read_rows
+from chatward.data.sources import Rows, Source, read_rows, read_text
 from chatward.data.splits import fold_of
-from chatward.errors import ChatwardError, UsageError, without_paths
-from chatward.evaluation.bootstrap import FEWEST_GROUPS, Samples, interval
-from chatward.lab.rows import Record, cut_in, fold_rows, read_record
+from chatward.errors import ChatwardError, MissingColumnError, UsageError, without_paths
+from chatward.evaluation.bootstrap import mean
+from chatward.lab.rows import Record, chat_kept_out, cut_in, fold_rows, read_record
 from chatward.schema import LABELS
 
 if TYPE_CHECKING:
@@ -63,7 +64,6 @@ OFFENSIVE = {"dota3": {"1", "2"}, "gosu": {"1", "2"}, "conda": {"E", "I"}}  # wh
 CLEAN = {"dota3": {"0"}, "gosu": {"0"}, "conda": {"O"}}
 WORD = re.compile(r"[^\W\d_]{3,}")
 NAME = re.compile(r"@\w{2,}|(?<=[a-z,] )[A-Z][a-z]{2,}")
-DRAWS = 1000
 
 
 @dataclass
@@ -83,14 +83,13 @@ def read_sets(
 ) -> tuple[dict[str, Rows], dict[str, list[int]], dict[str, Any]]:
     """Return each set's rows, which of them to measure on, and what the report says of the choice."""
     found, kept, facts = {}, {}, {}
-    recipe = record["recipe"] if record else {}
-    chat = {entry["name"]: entry for entry in (recipe.get("adapt") or {}).get("sets", [])}
     for name, plain in SETS.items():
-        source = plain
-        if chat.get(name, {}).get("held_folds"):
-            source = ChatSource(**chat[name])
-        rows = read_rows(data, source)
-        cut = cut_in(record, data / source.file) if record else None
+        path = data / plain.file
+        known = record if path.is_file() else None  # what isn't there is named where it is read
+        chat = chat_kept_out(known, path) if known else None
+        cut = cut_in(known, path) if known else None
+        source = replace(chat[0], file=plain.file) if chat else plain
+        rows = read_rows(data, source, of_recipe=False)
         if name in chosen:
             lines = set(chosen[name])
             if missing := lines - set(rows.lines):
@@ -98,8 +97,8 @@ def read_sets(
                     f"--rows names line {min(missing)} of {source.file}, where no row starts: give lines of that file"
                 )
             places, why = [i for i, line in enumerate(rows.lines) if line in lines], "those of --rows"
-        elif isinstance(source, ChatSource):
-            folds, seed = source.held_folds, recipe["seed"]
+        elif chat:
+            folds, seed = chat[0].held_folds, chat[1]
             places = [i for i, group in enumerate(rows.groups) if fold_of(group, folds, seed) == 0]
             why = "kept out of training"
         elif cut:
@@ -127,8 +126,11 @@ def words_of(text: str) -> set[str]:
 
 def looked_for(data: Path, sets: dict[str, Rows]) -> set[str]:
     """Return the words a filter would look for: of the lexicon, without those that stand in clean lines more often than not."""
-    with (data / "conda" / "lexicon.csv").open(encoding="utf-8", newline="") as file:
-        listed = {row["T"].casefold() for row in csv.DictReader(file) if WORD.fullmatch(row["T"])}
+    path = data / "conda" / "lexicon.csv"
+    reader = csv.DictReader(io.StringIO(read_text(path, "give CONDA's lexicon")[0], newline=""))
+    if "T" not in (reader.fieldnames or []):
+        raise MissingColumnError(f"{str(path)!r} has no column 'T' of toxic words: give CONDA's lexicon")
+    listed = {row["T"].casefold() for row in reader if WORD.fullmatch(row["T"] or "")}
     there, flagged = Counter[str](), Counter[str]()
     for name, values in OFFENSIVE.items():
         for text, value in zip(sets[name].originals, sets[name].values, strict=True):
@@ -147,13 +149,6 @@ def said(detector: Detector, texts: list[str]) -> NDArray[np.int64]:
     return np.array([LABELS.index(answer.label) for answer in detector.predict(texts)], np.int64)
 
 
-def share(values: NDArray[Any], groups: list[str], seed: int) -> tuple[float, list[float] | None]:
-    """Return the mean of *values* and its interval, None of too few groups."""
-    samples = Samples(groups, DRAWS, seed)
-    found = np.concatenate([block @ values / block.sum(axis=1) for block in samples.blocks()])
-    return float(values.mean()), interval(found) if samples.groups >= FEWEST_GROUPS else None
-
-
 def evade(detector: Detector, lines: Lines, words: set[str] | None, seed: int) -> list[dict[str, Any]]:
     """Return what each way costs on *lines*. A way's lines are the same for every model."""
     before = said(detector, lines.texts)
@@ -165,7 +160,8 @@ def evade(detector: Detector, lines: Lines, words: set[str] | None, seed: int) -
         if not changed:
             continue
         old, new = before[changed], said(detector, [hidden[i] for i in changed])
-        lost, span = share((old > 0).astype(float) - (new > 0), [lines.groups[i] for i in changed], seed)
+        loss, groups = (old > 0).astype(float) - (new > 0), [lines.groups[i] for i in changed]
+        lost, span = mean(loss, groups, seed=seed)
         found.append(
             {
                 "way": way,
@@ -189,19 +185,35 @@ def false_alarms(detectors: dict[str, Detector], clean: dict[str, Lines], seed: 
         flags = {who: (said(detector, lines.texts) > 0).astype(float) for who, detector in detectors.items()}
         entry: dict[str, Any] = {"lines": name, "count": len(lines.texts)}
         for who, values in flags.items():
-            entry[who], entry[f"{who}_interval"] = share(values, lines.groups, seed)
+            entry[who], entry[f"{who}_interval"] = mean(values, lines.groups, seed=seed)
         if "before" in flags:
             more = flags["model"] - flags["before"]
-            entry["difference"], entry["difference_interval"] = share(more, lines.groups, seed)
+            entry["difference"], entry["difference_interval"] = mean(more, lines.groups, seed=seed)
         found.append(entry)
     return found
+
+
+def read_chosen(path: Path) -> dict[str, list[int]]:
+    """Return the lines of each set that the file of --rows names."""
+    try:
+        chosen = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--rows: {str(path)!r} can't be read as JSON ({error}): give {{set: [lines]}}"
+        ) from None
+    rows = chosen.values() if isinstance(chosen, dict) else [None]
+    if not all(isinstance(lines, list) and all(isinstance(line, int) for line in lines) for lines in rows):
+        raise UsageError(
+            f"--rows: {str(path)!r} isn't a JSON object of lists of line numbers: give {{set: [lines]}}"
+        )
+    return dict(chosen)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     folders = {"model": options.model or artifact.default_model()}
     if options.before:
         folders["before"] = options.before
-    chosen = json.loads(options.rows.read_bytes()) if options.rows else {}
+    chosen = read_chosen(options.rows) if options.rows else {}
     if unknown := sorted(set(chosen) - set(SETS)):
         raise UsageError(f"--rows names the set {unknown[0]!r}: give lines of {', '.join(SETS)}")
     sets, kept, facts = read_sets(options.data, read_record(folders["model"]), chosen)
@@ -311,6 +323,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.data is None:
         parser.error("give --data DIR, or set CHATWARD_DATA")
+    if options.out and not options.out.parent.is_dir():
+        parser.error(f"no folder at {str(options.out.parent)!r}: make it first, or give another --out")
     if options.out and options.out.exists():
         parser.error(f"{str(options.out)!r} is there already: give another --out, or remove it first")
     options.data = Path(options.data)

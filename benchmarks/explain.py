@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import os
-import re
 import shlex
 import sys
 import time
@@ -28,15 +28,26 @@ from typing import Any
 import numpy as np
 
 from chatward import Detector, __version__, artifact
+from chatward.data.slots import spans
+from chatward.data.sources import ChatSource, read_rows, read_text
 from chatward.data.splits import fold_of
 from chatward.errors import ChatwardError, without_paths
-from chatward.evaluation.bootstrap import FEWEST_GROUPS, Samples, interval
-from chatward.lab.rows import read_record
+from chatward.evaluation.bootstrap import mean
+from chatward.lab.rows import chat_kept_out, read_record
 from chatward.schema import LABELS, Explanation
 
-SLOT = re.compile(r"(\S+) \((\w+)\)")
+CONDA = ChatSource(
+    "conda",
+    "conda/train.csv",
+    "utterance",
+    "intentClass",
+    {"O": 0, "I": 1, "E": 2, "A": 3},
+    "matchId",
+    "[SEPA]",
+    slots="slotTokens",
+    kinds=["T", "O", "C", "D", "S", "P"],
+)
 TIMED = 2000
-DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -58,38 +69,26 @@ class Answer:
     marked: list[bool]
 
 
-def read_lines(path: Path) -> tuple[list[Line], int]:
-    """Return the lines that have a T word, and how many were left out as that word isn't in the text letter for letter."""
-    lines, lost = [], 0
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            text, at, marked = row["utterance"].replace("[SEPA]", " "), 0, list[tuple[int, int]]()
-            found = True
-            for token, slot in SLOT.findall(row["slotTokens"]):
-                start = text.find(token, at)
-                if start >= 0:
-                    at = start + len(token)
-                    marked += [(start, at)] if slot == "T" else []
-                else:
-                    found = found and slot != "T"
-            if not found:
-                lost += 1
-            elif marked:
-                lines.append(Line(text, marked, row["matchId"]))
-    return lines, lost
+def read_lines(data: Path, model: Path) -> tuple[list[Line], dict[str, Any]]:
+    """Return the lines with a T word to measure on, and what the report says of them: those kept out of training if any were.
 
-
-def held_out(lines: list[Line], model: Path, path: Path) -> tuple[list[Line], str]:
-    """Return the lines that the model's training kept out, and the words for it; all lines where it kept none."""
-    record = read_record(model)
-    sets = ((record["recipe"].get("adapt") or {}).get("sets", [])) if record else []
-    for entry in sets:
-        same = record is not None and record["chat"][entry["name"]]["sha256"] == artifact.sha256(path)
-        if same and entry.get("held_folds") and entry.get("group"):
-            folds, seed = entry["held_folds"], record["recipe"]["seed"] if record else 0
-            kept = [x for x in lines if fold_of(f"{entry['group']}={x.match}", folds, seed) == 0]
-            return kept, "kept out of training"
-    return lines, "all, trained on or not"
+    Lines whose T word isn't found in the text are left out.
+    """
+    path, record = data / CONDA.file, read_record(model)
+    rows = read_rows(data, CONDA, of_recipe=False)
+    chat = chat_kept_out(record, path) if record else None
+    folds, seed = (chat[0].held_folds, chat[1]) if chat and chat[0].group == CONDA.group else (0, 0)
+    lines, every, lost = list[Line](), 0, 0
+    for text, tagged, group in zip(rows.originals, rows.slots, rows.groups, strict=True):
+        marked = [(start, end) for start, end, kind in spans(text, tagged, CONDA.kinds) if kind == 0]
+        if len(marked) < tagged.count(" (T),"):
+            lost += 1
+        elif marked:
+            every += 1
+            if not folds or fold_of(group, folds, seed) == 0:
+                lines.append(Line(text, marked, group.partition("=")[2]))
+    which = "kept out of training" if folds else "all, trained on or not"
+    return lines, {"lines": len(lines), "of": every, "which": which, "not_aligned": lost}
 
 
 def judge(line: Line, found: Explanation) -> Answer:
@@ -99,25 +98,24 @@ def judge(line: Line, found: Explanation) -> Answer:
 
 
 def rate(answers: list[Answer], seed: int) -> dict[str, Any]:
-    hits = np.array([a.hit for a in answers], float)
-    samples = Samples([a.line.match for a in answers], DRAWS, seed)
-    found = (
-        np.concatenate([block @ hits / block.sum(axis=1) for block in samples.blocks()]) if answers else hits
-    )
+    if not answers:
+        return {"lines": 0}
+    matches = [a.line.match for a in answers]
+    top, span = mean(np.array([a.hit for a in answers], float), matches, seed=seed)
     return {
         "lines": len(answers),
-        "matches": samples.groups,
-        "top_is_marked": float(hits.mean()) if answers else None,
-        "interval": interval(found) if samples.groups >= FEWEST_GROUPS else None,
-        "chance": float(np.mean([np.mean(a.marked) for a in answers])) if answers else None,
-        "words": float(np.mean([len(a.marked) for a in answers])) if answers else None,
-        "marked_words": float(np.mean([sum(a.marked) for a in answers])) if answers else None,
+        "matches": len(set(matches)),
+        "top_is_marked": top,
+        "interval": span,
+        "chance": float(np.mean([np.mean(a.marked) for a in answers])),
+        "words": float(np.mean([len(a.marked) for a in answers])),
+        "marked_words": float(np.mean([sum(a.marked) for a in answers])),
     }
 
 
 def timed(detector: Detector, path: Path) -> dict[str, Any]:
-    with path.open(encoding="utf-8", newline="") as file:
-        stream = [row["utterance"].replace("[SEPA]", " ") for row in csv.DictReader(file)]
+    text, _ = read_text(path, "give CONDA's unlabelled chat")
+    stream = [row["utterance"].replace("[SEPA]", " ") for row in csv.DictReader(io.StringIO(text, newline=""))]
     before = memory_mb()
     chosen = stream[:: max(1, len(stream) // TIMED)][:TIMED]
     for text in chosen[:64]:
@@ -152,11 +150,9 @@ def memory_mb() -> float | None:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     model = options.model or artifact.default_model()
     detector = Detector.load(model, threads=options.threads)
+    lines, rows = read_lines(options.data, model)  # before the time that measuring takes, as it may fail
     times = timed(detector, options.data / "conda" / "unlabelled.csv")
-    path = options.data / "conda" / "train.csv"
-    lines, lost = read_lines(path)
-    kept, which = held_out(lines, model, path)
-    answers = [a for line in kept if (a := judge(line, detector.explain(line.text))).label != LABELS[0]]
+    answers = [a for line in lines if (a := judge(line, detector.explain(line.text))).label != LABELS[0]]
     toxic = [a for a in answers if a.label == LABELS[2]]
     several = [a for a in toxic if len(a.marked) > 1]
     manifest = detector.manifest
@@ -169,7 +165,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "normaliser": manifest.normaliser,
             "graph_sha256": manifest.files[artifact.GRAPH_FILE],
         },
-        "rows": {"lines": len(kept), "of": len(lines), "which": which, "not_aligned": lost},
+        "rows": rows,
         "rates": {
             "called toxic": rate(several, options.seed),
             "called toxic, other matches": rate(
@@ -236,6 +232,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.data is None:
         parser.error("give --data DIR, or set CHATWARD_DATA")
+    if options.out and not options.out.parent.is_dir():
+        parser.error(f"no folder at {str(options.out.parent)!r}: make it first, or give another --out")
     if options.out and options.out.exists():
         parser.error(f"{str(options.out)!r} is there already: give another --out, or remove it first")
     options.data = Path(options.data)

@@ -56,6 +56,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
+    if options.out and not options.out.parent.is_dir():
+        parser.error(f"no folder at {str(options.out.parent)!r}: make it first, or give another --out")
     if options.out and options.out.exists():
         parser.error(f"{str(options.out)!r} is there already: give another --out, or remove it first")
     report: dict[str, Any] = {

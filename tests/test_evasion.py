@@ -268,6 +268,8 @@ def test_benchmark_on_chosen_rows(benchmark: Benchmark, tiny_model: Path, tmp_pa
     for content, words in {
         '{"dota4": [2]}': "--rows names the set 'dota4': give lines of dota3, gosu, conda, gametox",
         '{"dota3": [1]}': "--rows names line 1 of dota3/train.csv, where no row starts",
+        '{"dota3": 2}': "isn't a JSON object of lists of line numbers: give {set: [lines]}",
+        "{": "can't be read as JSON",
     }.items():
         rows.write_text(content)
         bad = benchmark("--model", tiny_model, "--rows", rows)
@@ -289,6 +291,7 @@ def test_benchmark_takes_the_rows_kept_out_of_training(data: Path) -> None:
         },
         "held_out": {"fold": 2, "folds": 5, "seed": 3},
         "data": {"dota3": {"sha256": sha256(data / "dota3" / "train.csv")}},
+        "chat": {"conda": {"sha256": sha256(data / "conda" / "train.csv")}},
     }
     sets, kept, facts = module.read_sets(data, record, {})
     held = distinct(data, conda, (), 3).held
@@ -300,6 +303,8 @@ def test_benchmark_takes_the_rows_kept_out_of_training(data: Path) -> None:
         "kept out of training",
         "all, trained on or not",
     ]
+    other = {**record, "chat": {"conda": {"sha256": "of another file"}}}
+    assert module.read_sets(data, other, {})[2]["conda"]["which"] == "all, trained on or not"
     offensive = module.take(sets, kept, module.FLAGGED)
     assert len(offensive.texts) < len(
         module.take(sets, {name: range(len(sets[name])) for name in sets}, module.FLAGGED).texts

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatward import LABELS, Detector, Prediction, artifact
+from chatward.data.sources import SAMPLE, data_folder
 from chatward.detection.explain import MOST_LEFT_OUT, explain
 from chatward.errors import MessageTypeError
 from chatward.schema import Explanation, Word
 from chatward.text import normalise_with_offsets
-from tests.conftest import Run
+from tests.conftest import OFFLINE, ROOT, Run
 
 shipped = pytest.mark.skipif(
     not artifact.default_model().exists(), reason="no model ships with this revision yet"
@@ -242,3 +248,39 @@ def test_reasons_are_said_once_each_and_the_strongest_first() -> None:
         "baz": "bold red",
         "qux": "bold white on red",
     }
+
+
+# benchmarks/explain.py
+
+
+@shipped
+def test_the_benchmark_finds_the_marked_words(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "explain.json"
+    shutil.copytree(data_folder(SAMPLE), data)
+    command = [sys.executable, ROOT / "benchmarks" / "explain.py", "--data", data, "--out", out]
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, **OFFLINE}, timeout=300
+        )
+
+    done = run()
+    assert done.returncode == 11 and "unlabelled.csv': give CONDA's unlabelled chat" in done.stderr
+    (data / "conda" / "unlabelled.csv").write_text("utterance\n" + "gg noob[SEPA]wp\n" * 20, encoding="utf-8")
+    done = run()
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text(encoding="utf-8"))
+    with (data / "conda" / "train.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    marked = [row["utterance"] for row in rows if " (T)," in row["slotTokens"]]
+    assert found["rows"] == {
+        "lines": len(marked),
+        "of": len(marked),
+        "which": "all, trained on or not",
+        "not_aligned": 0,
+    }
+    called = found["rates"]["called toxic"]
+    assert 0 < called["lines"] <= len(marked) and called["chance"] < called["top_is_marked"] <= 1
+    assert found["times"]["messages"] == 20
+    assert not [text for text in marked if text in done.stdout + out.read_text(encoding="utf-8")]
+    assert run().returncode == 2, "an earlier report is left alone"

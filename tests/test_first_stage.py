@@ -2,6 +2,7 @@
 
 import csv
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import transformers
 from rapidfuzz import fuzz, process
 
 from chatward.data.evasion import WAYS
-from chatward.data.prepare import distinct, lessons
+from chatward.data.prepare import Distinct, Held, distinct, lessons
 from chatward.data.slots import spans
 from chatward.data.sources import ChatSource, Source
 from chatward.data.splits import fold_of
@@ -20,8 +21,10 @@ from chatward.errors import RecipeError
 from chatward.schema import LABELS
 from chatward.text import letters, normalise
 from chatward.training.aids import NO_KIND, Aids, Vocabulary, kinds_of_tokens
-from chatward.training.config import Adapt, Optimiser, read_recipe
+from chatward.training.config import Adapt, Optimiser, Tokens, read_recipe
 from chatward.training.disguise import Disguise
+from chatward.training.distil import weighed
+from chatward.training.encoder import open_backbone
 from chatward.training.pooling import begin_as_mean
 from tests.conftest import ROOT, TINY_RECIPE
 
@@ -57,6 +60,7 @@ def settings(slots: float, masked: float, share: float = 0.15) -> Adapt:
         ("hm :)", "hm (O), :) (O), ", [(0, 2, 0), (3, 5, 0)]),
         ("gg", "other (T), gg (S), ", [(0, 2, 2)]),
         ("gg", "", []),
+        ("class ass", "class (X), ass (T), ", [(6, 9, 1)]),
         ("İ noob", "noob (T), ", []),
     ],
 )
@@ -73,6 +77,20 @@ def test_a_words_first_piece_has_its_kind() -> None:
     assert kinds_of_tokens(offsets[:2], [(0, 2, 2), (3, 7, 1)]) == [NO_KIND, 2], (
         "a cut message has fewer tokens"
     )
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "albert"])
+def test_tokens_begin_where_their_words_do(kind: str, backbone: Callable[[str], Path]) -> None:
+    """A chat word that is one token swallows the space before it, which is no part of the word."""
+    texts = ["gg noob team", "what a noob", "noob xqzz", "so xqzz noob"]
+    opened = open_backbone(str(backbone(kind)), 48, Tokens(closing=False, word_texts=2), texts)
+    assert "xqzz" in opened.words
+    for text, places in zip(texts, opened.offsets(texts), strict=True):
+        pieces = [text[start:end] for start, end in places if start < end]
+        assert pieces and all(piece == piece.strip() for piece in pieces)
+        assert "".join(pieces) == text.replace(" ", "")
+        kinds = kinds_of_tokens(places, [(text.index("noob"), text.index("noob") + 4, 1)])
+        assert kinds.count(1) == 1 and places[kinds.index(1)][0] == text.index("noob")
 
 
 def test_only_words_are_hidden_and_the_share_is_kept_to() -> None:
@@ -154,6 +172,9 @@ def test_held_groups_stay_out_and_keep_their_repetitions(tmp_path: Path) -> None
     [
         ("held_folds = 1", "adapt.sets[0].held_folds is 1; it must be 0, or from 2 to 1000"),
         ('clean = ["X"]', "adapt.sets[0].clean names 'X'; the labels are: O, I, E, A"),
+        ("held_folds = 0", "adapt.sets[0] has `clean` lines and keeps none out: give held_folds too"),
+        ("kinds = []", "adapt.sets[0].kinds is []; it must be a list of one or more"),
+        ('kinds = ["T", "T"]', "adapt.sets[0].kinds is ['T', 'T']: name each kind once"),
         ('pooling = "max"', "pooling is 'max'; it must be one of own, mean"),
         ('precision = "int8"', "precision is 'int8'; it must be one of float32, bfloat16"),
     ],
@@ -190,6 +211,22 @@ def test_a_share_of_rows_is_disguised_the_same_way_each_time() -> None:
     assert 10 < changed < 120
     assert Disguise(texts, tokens, encode, 0.0)(rows, np.random.default_rng(3)) == tokens
     assert len(WAYS) == 8
+
+
+def test_a_sets_own_labels_are_heard() -> None:
+    """A clean label pulls a doubtful line towards clean, a toxic one the other way; none moves what every level has."""
+    soft = np.array([[0.9, 0.05, 0.05], [0.05, 0.05, 0.9], [0.4, 0.2, 0.4], [0.4, 0.2, 0.4]] * 50)
+    shares = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]] * 50
+    rows = Distinct([""] * 200, shares, [1.0] * 200, {}, Held())
+    found = weighed(soft, rows, 1.0)
+    assert found.sum(axis=1) == pytest.approx(1)
+    assert found[2, 0] > 0.55 > 0.4 > found[2, 2]
+    assert found[3, 2] > 0.55 > 0.4 > found[3, 0]
+    half = weighed(soft, rows, 0.5)
+    assert 0.4 < half[2, 0] < found[2, 0]
+    assert weighed(soft, rows, 0.0) == pytest.approx(soft)
+    same = Distinct([""] * 200, [[0.5, 0.5]] * 200, [1.0] * 200, {}, Held())
+    assert weighed(soft, same, 1.0) == pytest.approx(soft, abs=0.01)
 
 
 def test_lessons_leave_out_what_is_measured_on(tmp_path: Path) -> None:

@@ -50,6 +50,17 @@ def test_shipped_recipes_are_valid() -> None:
         ('sets = ["conda"]', 'sets = ["conda"]\nteachers = 6', r"distil\.teachers is 6, more than the 5"),
         ("odds = [1.0, 1.2, 1.0]", "odds = [1.0, 1.2]", r"odds is \[1\.0, 1\.2\]; it must be 3 numbers"),
         ("odds = [1.0, 1.2, 1.0]", "odds = [1.0, 0, 1.0]", "it must be 3 numbers from 0.01 to 100"),
+        (
+            "members = 2",
+            "members = 2\nlesson_weight = 0",
+            r"lesson_weight is 0\.0; it must be from 0\.001 to 100",
+        ),
+        (
+            'slots = "slotTokens"\n',
+            "",
+            r"adapt\.slots is 0\.5, and no set names `slots`: name them, or set it to 0",
+        ),
+        ('kinds = ["O", "T", "C", "D", "S", "P"]', "", "has one of `slots` and `kinds`: give both, or neither"),
         ('group = "match"', "classes = { a = 0, b = 1 }", "has 2 classes; the levels are 3"),
     ],
 )

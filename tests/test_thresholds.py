@@ -133,10 +133,10 @@ def test_a_detector_has_what_its_model_holds(trained: Path, model_copy: Path) ->
         0.1: Threshold(0.1, 0.97, (0.485, 0.985), (0.5, 2.5), 4000, 380, True),
     }
     assert held[1].flags(
-        Prediction("toxic", {"non-toxic": 0.1, "mild toxicity": 0.4, "toxic": 0.5}, "full", False)
+        Prediction("toxic", {"non-toxic": 0.0625, "mild toxicity": 0.0625, "toxic": 0.875}, "full", False)
     )
     assert not held[1].flags(
-        Prediction("toxic", {"non-toxic": 0.11, "mild toxicity": 0.39, "toxic": 0.5}, "full", False)
+        Prediction("toxic", {"non-toxic": 0.0625, "mild toxicity": 0.125, "toxic": 0.8125}, "full", False)
     )
 
 
@@ -181,7 +181,7 @@ def held(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     import shutil
 
     folder = Path(shutil.copytree(trained, tmp_path_factory.mktemp("held") / "model"))
-    scores = [1 - p.probabilities["non-toxic"] for p in Detector.load(folder).predict(TEXTS)]
+    scores = [p.severity for p in Detector.load(folder).predict(TEXTS)]
     threshold = sorted(set(scores))[1]
     give(folder, {"10": found(0.0001), "1": found(threshold), "0.1": found(0.999999, extrapolated=True)})
     flags = [score >= threshold for score in scores]
@@ -237,7 +237,7 @@ def test_an_extrapolated_threshold_is_told_apart(
     options = ("--out", "out.csv", "--false-alarms-per-1000", "0.1", "--model", held[0])
     done = chatward("score", "in.csv", *options, cwd=tmp_path)
     assert (
-        "  flagged       0    0.0 %  where 1 - p(non-toxic) is 0.999999 or more: for 0.1 wrong flags"
+        "  flagged       0    0.0 %  where p(mild) / 2 + p(toxic) is 0.999999 or more: for 0.1 wrong flags"
         in done.stderr
     )
     assert "extrapolated from 4,000 lines" in done.stderr

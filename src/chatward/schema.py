@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,11 @@ PROBABILITY_COLUMNS: Final = ("p_non_toxic", "p_mild_toxicity", "p_toxic")
 
 LEAST_CONTRIBUTION: Final = 0.1
 """A word that raises the flag score by no more than this isn't shown as a reason."""
+
+
+def severity(probabilities: Iterable[float]) -> float:
+    """Return the expected level over the highest, 0 to 1, of the probabilities of the levels in order."""
+    return sum(i * p for i, p in enumerate(probabilities)) / (len(LABELS) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,14 @@ class Prediction:
     probabilities: dict[str, float]
     tier: str
     truncated: bool
+
+    @property
+    def severity(self) -> float:
+        """The expected level, from 0 (non-toxic) to 1 (toxic): half of p(mild toxicity) plus p(toxic).
+
+        What messages are ranked by where a threshold is set (`Threshold`).
+        """
+        return severity(self.probabilities[label] for label in LABELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +92,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """From which flag score, 1 - p(non-toxic), a message is flagged, so that few clean ones are.
+    """From which severity (`Prediction.severity`) on a message is flagged, so that few clean ones are.
 
     budget: wrong flags per 1,000 clean messages that the threshold is made for. interval: of the threshold, 95 %.
     wrong_flags: the 95 % interval of the wrong flags per 1,000 clean messages at this threshold.
@@ -96,7 +110,7 @@ class Threshold:
 
     def flags(self, prediction: Prediction) -> bool:
         """Return whether the message of *prediction* is flagged."""
-        return 1 - prediction.probabilities[LABELS[0]] >= self.threshold
+        return prediction.severity >= self.threshold
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ def spans(text: str, tagged: str, kinds: Sequence[str]) -> list[Span]:
     if len(low) != len(text):  # a few letters grow in lower case, and places would be off
         return []
     for word, kind in pattern.findall(tagged):
-        if kind in kinds and (start := low.find(word.lower(), at)) >= 0:
+        if (start := low.find(word.lower(), at)) >= 0:
             at = start + len(word)
-            found.append((start, at, kinds.index(kind)))
+            if kind in kinds:
+                found.append((start, at, kinds.index(kind)))
     return found

@@ -119,7 +119,6 @@ class Detector:
             )
         limit = self._backend.max_tokens * _CHARACTERS_PER_TOKEN
         read = normalise_with_offsets(message[:limit], self.manifest.normaliser)
-
         found = explain(
             message,
             read,

@@ -71,4 +71,4 @@ def _sent(read: Normalised, start: int, end: int) -> tuple[int, int]:
     """Return where the word between *start* and *end* stands in the original, without punctuation around it."""
     word = read.text[start:end]
     start, end = end - len(word.lstrip(_AROUND)), start + len(word.rstrip(_AROUND))
-    return read.starts[start], read.ends[end - 1]
+    return read.original(start, end)

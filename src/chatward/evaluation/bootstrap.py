@@ -80,6 +80,17 @@ def interval(values: NDArray[Any], low: float = -np.inf) -> list[float] | None:
     return [max(low, float(least)), float(most)]
 
 
+def mean(
+    values: NDArray[Any], groups: Sequence[str], draws: int = DRAWS, seed: int = 0
+) -> tuple[float, list[float] | None]:
+    """Return the mean of *values*, one a row, and its interval, None of fewer than FEWEST_GROUPS groups. groups: as in `Samples`."""
+    samples = Samples(groups, draws, seed)
+    if samples.groups < FEWEST_GROUPS:
+        return float(values.mean()), None
+    drawn = [block @ values / block.sum(axis=1) for block in samples.blocks()]
+    return float(values.mean()), interval(np.concatenate(drawn))
+
+
 class _Rows:
     """What of a model's answers the figures need, worked out once for all samples."""
 

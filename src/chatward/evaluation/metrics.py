@@ -89,6 +89,11 @@ def flag_score(probabilities: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(1.0 - probabilities[:, 0])
 
 
+def severities(probabilities: NDArray[Any]) -> NDArray[Any]:
+    """Return the expected level of each row over the highest, 0 to 1, as `chatward.schema.severity`."""
+    return np.asarray(probabilities @ np.arange(len(LABELS)) / (len(LABELS) - 1))
+
+
 def roc_auc(probabilities: NDArray[Any], truth: NDArray[Any]) -> float | None:
     """Return the area under the ROC curve of "mild or toxic", 0 to 1; None where either kind has no row."""
     flagged = truth > 0

@@ -29,6 +29,7 @@ from chatward.errors import (
 from chatward.lab.rows import Record, read_record
 from chatward.lab.wordcount import WordCounts
 from chatward.schema import LABELS
+from chatward.text import NORMALISER_VERSION
 from chatward.training.config import Recipe, WordCountRecipe, check_levels, from_table, read_recipe, read_toml
 
 if TYPE_CHECKING:
@@ -216,6 +217,8 @@ def _is_made(
         "fold": (kept.get("fold"), kept.get("folds")) != (held_out.fold + 1, held_out.folds),
         "backbone": backbones is not None and _other_backbone(entry, record, backbones),
         "chat": _other_chat(entry, record, data),
+        "lessons": _other_lessons(entry, record, data),
+        "normaliser": record.get("normaliser", NORMALISER_VERSION) != NORMALISER_VERSION,
     }
     if any(changed.values()):
         what = ", ".join(name for name, is_so in changed.items() if is_so)
@@ -239,6 +242,12 @@ def _other_chat(entry: Entry, record: Record, data: str) -> bool:
     files = {source.name: data_folder(data) / source.file for source in (adapt.sets if adapt else [])}
     now = {name: artifact.sha256(path) for name, path in files.items() if path.is_file()}
     return any(found["sha256"] != now.get(name) for name, found in record.get("chat", {}).items())
+
+
+def _other_lessons(entry: Entry, record: Record, data: str) -> bool:
+    sets = entry.recipe.finetune.lessons if isinstance(entry.recipe, Recipe) else []
+    now = {source.name: read_rows(data_folder(data), source).sha256 for source in sets}
+    return {name: found["sha256"] for name, found in record.get("lessons", {}).items()} != now
 
 
 def _train(

@@ -12,12 +12,12 @@ import numpy as np
 
 from chatward import artifact, carbon
 from chatward.data.labelled import read_labelled
-from chatward.data.sources import Rows, Source, read_header, read_rows
+from chatward.data.sources import ChatSource, Rows, Source, read_header, read_rows
 from chatward.data.splits import HoldOut, hold_out
 from chatward.errors import EmptyDataError, ManifestError, UsageError
 from chatward.evaluation.slices import Slice, slices
 from chatward.schema import LABELS
-from chatward.text import letters
+from chatward.text import NORMALISER_VERSION, VERSIONS, letters, normalise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,12 +61,10 @@ def read_record(folder: Path) -> Record | None:
         recipe = found["recipe"]
         for entry in recipe.get("finetune", recipe)["sets"]:
             Source(**entry)
-        hashes = [
-            facts["sha256"]
-            for facts in [f for key in ("data", "lessons", "chat") for f in found.get(key, {}).values()]
-        ]
+        hashes = [facts["sha256"] for facts in [*found["data"].values(), *_besides(found)]]
         kept = found.get("held_out") or {"fold": 1, "folds": 2, "seed": 0}
         usable = all(isinstance(kept[key], int) for key in ("fold", "folds", "seed")) and all(hashes)
+        usable = usable and found.get("normaliser", NORMALISER_VERSION) in VERSIONS
         emissions = found.get("emissions")
         if emissions is not None:
             carbon.report_from(emissions)
@@ -79,7 +77,7 @@ def read_record(folder: Path) -> Record | None:
         ) from None
     if not usable:
         raise ManifestError(
-            f"{str(path)!r} has no usable fold or hash: train the model again, or remove that file"
+            f"{str(path)!r} has no usable fold, hash or normaliser: train the model again, or remove that file"
         )
     record: Record = found
     return record
@@ -87,12 +85,15 @@ def read_record(folder: Path) -> Record | None:
 
 @dataclass(frozen=True)
 class Cut:
-    """How a fold was cut: the fold, the set's name and the column of its groups in training, and the seed."""
+    """How a fold was cut: the fold, the set's name and the column of its groups in training, the seed, and the version of
+    the normaliser, which decides what texts are equal.
+    """
 
     held_out: HoldOut
     name: str
     group: str | None
     seed: int
+    normaliser: int = NORMALISER_VERSION
 
 
 def open_rows(
@@ -154,15 +155,19 @@ def open_rows(
 
 def fold_rows(rows: Rows, cut: Cut) -> list[int]:
     """Return the rows that training holds out of the set, ascending."""
-    groups = [f"{cut.name}:{group}" for group in rows.groups]
+    keys, groups = rows.keys, rows.groups
+    if cut.normaliser != NORMALISER_VERSION:
+        keys = [normalise(text, cut.normaliser).casefold() for text in rows.originals]
+        groups = groups if cut.group else [f"text={key}" for key in keys]
+    named = [f"{cut.name}:{group}" for group in groups]
     held_out = cut.held_out
-    return hold_out(range(len(rows)), groups, rows.keys, held_out.folds, held_out.fold, cut.seed).held
+    return hold_out(range(len(rows)), named, keys, held_out.folds, held_out.fold, cut.seed).held
 
 
 def _read(path: Path, columns: Columns, source: Source | None, group: str | None) -> Rows:
     if source is None:
         return read_labelled(path, columns.text, columns.label, group)
-    return read_rows(path.parent, replace(source, file=path.name, group=group), of_recipe=False)
+    return read_rows(path.parent, replace(source, file=path.name, group=group, shipped=False), of_recipe=False)
 
 
 def source_of(record: Record, path: Path) -> Source | None:
@@ -178,18 +183,42 @@ def cut_in(record: Record, path: Path) -> Cut | None:
     kept, source = record.get("held_out"), source_of(record, path)
     if not kept or source is None:
         return None
-    return Cut(HoldOut(kept["fold"] - 1, kept["folds"]), source.name, source.group, kept["seed"])
+    held_out, version = HoldOut(kept["fold"] - 1, kept["folds"]), record.get("normaliser", NORMALISER_VERSION)
+    return Cut(held_out, source.name, source.group, kept["seed"], version)
+
+
+def chat_kept_out(record: Record, path: Path) -> tuple[ChatSource, int] | None:
+    """Return how a model's first stage read the file at *path* and with which seed it kept rows of it out; None where it didn't."""
+    name = _set_in(record.get("chat", {}), artifact.sha256(path))
+    sets = (record["recipe"].get("adapt") or {}).get("sets", [])
+    source = next((ChatSource(**entry) for entry in sets if entry["name"] == name), None)
+    return (source, record["recipe"]["seed"]) if source and source.held_folds else None
 
 
 def _cut_of(path: Path, rows: Rows, records: Sequence[Record], held_out: HoldOut) -> Cut | None:
     cuts = {cut for record in records if (cut := cut_in(record, path)) and cut.held_out == held_out}
     if len(cuts) > 1:
-        ways = "; ".join(sorted(f"set {c.name}, groups {c.group or 'texts'}, seed {c.seed}" for c in cuts))
+        ways = "; ".join(
+            sorted(
+                f"set {c.name}, groups {c.group or 'texts'}, seed {c.seed}, normaliser {c.normaliser}"
+                for c in cuts
+            )
+        )
         raise UsageError(
             f"the models cut fold {held_out} of {rows.name!r} differently ({ways}): "
-            "train them with one seed and one group column"
+            "train them with one seed, one group column and one chatward"
         )
     return cuts.pop() if cuts else None
+
+
+def trained_on(record: Record) -> set[str]:
+    """Return the SHA-256 of every file that a model was trained on, in whatever stage."""
+    return {facts["sha256"] for facts in [*record["data"].values(), *_besides(record)]}
+
+
+def _besides(record: Record) -> list[Mapping[str, Any]]:
+    """Return what a record says of the sets besides those of the levels; word counts and older records have none."""
+    return [facts for key in ("chat", "lessons") for facts in record.get(key, {}).values()]
 
 
 def _set_in(facts: Mapping[str, Any], sha256: str) -> str | None:
@@ -207,6 +236,10 @@ def seen_warnings(name: str, record: Record | None, path: Path, rows: Labelled) 
     if _set_in(record.get("chat", {}), sha256) is not None:
         said.append(
             f"{name} learned chat from this very file before it was taught the levels: its figures are too good"
+        )
+    if _set_in(record.get("lessons", {}), sha256) is not None:
+        said.append(
+            f"{name} was taught by this very file (lessons): its figures say nothing about rows it hasn't seen"
         )
     if _set_in(record["data"], sha256) is None:
         return said

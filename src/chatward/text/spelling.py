@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 from chatward.text.edits import Edit
+from chatward.text.typos import meant
 from chatward.text.words import BETWEEN, known, ranks, targets, words_in
 
 _LEET: Final = {
@@ -165,8 +166,6 @@ def _addresses(text: str) -> list[tuple[int, int]]:
 def respelled(text: str) -> list[Edit]:
     """Return each word that isn't one, but is spelt around one, as that."""
     edits: list[Edit] = []
-    if not _SUSPECT.search(text):
-        return edits
     taken = _addresses(text)
     if "*" in text or "#" in text:
         for found in _STARRED.finditer(text):
@@ -177,6 +176,10 @@ def respelled(text: str) -> list[Edit]:
         start, end = found.span()
         if taken and any(a < end and start < b for a, b in taken):
             continue
+        if (
+            text[start - 1 : start].isalpha() or text[end : end + 1].isalpha()
+        ):  # part of a word with other letters
+            continue
         if (new := _respelled(found[0])) is not None and new != found[0]:
             edits.append((start, end, new))
     edits.sort()
@@ -185,21 +188,14 @@ def respelled(text: str) -> list[Edit]:
 
 @lru_cache(maxsize=1 << 14)
 def _respelled(word: str) -> str | None:
-    # Looked at by itself, so that a word's fate doesn't hang on the words beside it.
-    if not _SUSPECT.search(word):
-        return None
     low = word.lower()
     if word.isalpha():
         if low in known():
             return low if _mixed(word) else None
-        if (hidden := _alike(low)) is not None:
-            return _as_written(hidden, word)
-        if _STRETCH.search(low) and (plain := _unstretched(low)) != low:
-            return (
-                _as_written(plain, word)
-                if plain in targets() or _rank(plain) < _RARE
-                else _LONG_RUN.sub(r"\1\1", word)
-            )
+        if (plain := _alpha(low)) is not None:
+            return _as_written(plain, word)
+        return _LONG_RUN.sub(r"\1\1", word) if len(set(low)) > 1 else None
+    if not _SUSPECT.search(word):
         return None
     if not any(c.isalpha() for c in low) or len(low) > _LONGEST or _NUMBER.fullmatch(low):
         return None
@@ -216,6 +212,16 @@ def _respelled(word: str) -> str | None:
             if sure or (likely and _rank(plain) <= _EVERYWHERE):
                 return _as_written(plain, word)
     return None
+
+
+def _alpha(word: str) -> str | None:
+    """Return the word that *word*, letters in lower case and no word itself, stands for, or None."""
+    if (hidden := _alike(word)) is not None:
+        return hidden
+    plain = _unstretched(word)
+    if plain != word and (plain in targets() or _rank(plain) < _RARE):
+        return plain
+    return meant(word)
 
 
 def _sure(word: str) -> bool:

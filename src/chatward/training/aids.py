@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from chatward.training.config import Adapt
 
 NO_KIND: Final = -100  # what torch's cross entropy leaves out
-_MASKED, _REPLACED = (
-    0.8,
-    0.1,
-)  # of the words hidden; the rest stays as it is (Devlin et al. 2019, arXiv 1810.04805, section 3.1)
+# Shares of the words hidden; the rest stays as it is (Devlin et al. 2019, arXiv 1810.04805, section 3.1).
+_MASKED: Final = 0.8
+_REPLACED: Final = 0.1
 
 
 def kinds_of_tokens(offsets: list[tuple[int, int]], spans: Sequence[Span]) -> list[int]:

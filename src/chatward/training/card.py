@@ -46,16 +46,24 @@ def _origin(record: dict[str, Any]) -> str:
         "| set | rows | used for |",
         "|---|---|---|",
         *(
-            f"| {n} | {f['rows']:,} | adapting{also.get(n, '')} ({f['distinct']:,} different texts) |"
+            f"| {n} | {f['rows']:,}{_kept_out(f)} | adapting{also.get(n, '')} ({f['distinct']:,} different texts) |"
             for n, f in adapted.items()
         ),
         *(f"| {name} | {facts['rows']:,} | the three levels |" for name, facts in record["data"].items()),
+        *(
+            f"| {name} | {facts['rows']:,} | the three levels, never measured on |"
+            for name, facts in record.get("lessons", {}).items()
+        ),
     ]
     if held:
         lines.append(
             f"\nFold {held['fold']} of {held['folds']} ({held['rows']:,} rows) was kept out of every stage, to compare on."
         )
     return "\n".join(lines) + "\n"
+
+
+def _kept_out(facts: dict[str, Any]) -> str:
+    return f", {facts['held']:,} of them kept out of every stage" if facts.get("held") else ""
 
 
 def _figures(record: dict[str, Any]) -> str:
@@ -103,7 +111,7 @@ def _alarms(record: dict[str, Any]) -> str:
     if limits:
         first = next(iter(limits.values()))
         lines += [
-            f"A line is flagged where 1 - p(non-toxic) is the threshold or more. Found on {first['lines']:,} clean lines of "
+            f"A line is flagged where its severity, p(mild) / 2 + p(toxic), is the threshold or more. Found on {first['lines']:,} clean lines of "
             f"{first['groups']:,} groups that no stage saw; in brackets, 95 % intervals.\n",
             "| wrong flags per 1,000 clean lines | threshold | wrong flags it gives, 95 % |",
             "|---|---|---|",

@@ -68,14 +68,15 @@ class Adapt:
 class Distil:
     """Between the stages: what a first model of the three levels says of chat teaches the encoder.
 
-    sets: names of sets of [adapt], whose texts are read and whose labels are not. teachers: how many members the
-    first model has, made as [finetune] says.
+    sets: names of sets of [adapt], whose texts are read. teachers: how many members the first model has, made as [finetune] says.
+    evidence: how much a set's own labels weigh in what is taught (`chatward.training.distil.weighed`); 0 leaves them unread.
     """
 
     sets: list[str]
     optimiser: Optimiser
     teachers: int = _range(1, 100, 1)
     epochs: int = _range(0, 1000, 2)
+    evidence: float = _range(0, 10, 0.0)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ class Finetune:
     tolerance: how much macro F1 (0 to 1) an epoch may lose against the best and still be kept as the later one. On
     few validation rows the best epoch is chance; the learning rate falls to zero, which favours the last.
     lessons: sets of rows that train besides, in [distil] as well, and that nothing is measured on: invented lines, say.
-    lesson_weight: of such a row, a row of *sets* weighing about 1. lesson_parts: each member reads another of so many parts.
+    lesson_weight: of such a row in a member, a row of *sets* weighing about 1; in [distil] lessons have steps of their own,
+    each weighing as much as any other. lesson_parts: each member reads another of so many parts, [distil] all of them.
     consistency: weight of the divergence between two passes of a row under different dropout, which adds to
     the loss ("R-Drop", Liang et al. 2021, arXiv 2106.14448); 0 makes one pass, any more twice the work.
     """
@@ -110,7 +112,7 @@ class Finetune:
     consistency: float = _range(0, 100, 0.0)
     tolerance: float = _range(0, 1, 0.0)
     lessons: list[Source] = field(default_factory=list)
-    lesson_weight: float = _range(0, 100, 1.0)
+    lesson_weight: float = _range(0.001, 100, 1.0)
     lesson_parts: int = _range(1, 100, 1)
 
 
@@ -178,9 +180,9 @@ class Recipe:
 
     backbone: Hub name or folder, unless ``--backbone`` says otherwise. max_tokens: longest input.
     precision: of PRECISIONS, in which products are computed while training; weights and everything else are float32.
+    bfloat16 is nearly twice as fast on a CPU that has it (AVX-512 BF16, AMX) and slower on one that hasn't.
     pooling: of POOLINGS: how a message becomes one vector: "own" is the architecture's own way, "mean" makes its last layer anew
     so that it begins as the mean of the tokens (`chatward.training.pooling`).
-    bfloat16 is nearly twice as fast on a CPU that has it (AVX-512 BF16, AMX) and slower on one that hasn't.
     card: Markdown for the model card: data and their licences, limits, whatever no run can know.
     """
 
@@ -315,19 +317,38 @@ def _check_sets(recipe: Recipe, path: str) -> None:
             f"{path}: tokens.word_texts is {recipe.tokens.word_texts}, and there is no [adapt] whose texts could "
             "be counted: give one, or set it to 0"
         )
-    for i, source in enumerate(recipe.adapt.sets if recipe.adapt else []):
-        if source.held_folds not in (0, *range(2, 1001)):
-            raise RecipeError(
-                f"{path}: adapt.sets[{i}].held_folds is {source.held_folds}; it must be 0, or from 2 to 1000"
-            )
-        for label in source.clean:
-            if label not in source.classes:
-                raise RecipeError(
-                    f"{path}: adapt.sets[{i}].clean names {label!r}; the labels are: {', '.join(source.classes)}"
-                )
+    if recipe.adapt:
+        _check_chat(recipe.adapt, path)
     check_levels(recipe.finetune.sets, path, "finetune.sets")
     check_levels(recipe.finetune.lessons, path, "finetune.lessons")
     _check_classes(recipe.adapt.sets if recipe.adapt else [], path, "adapt.sets")
+
+
+def _check_chat(adapt: Adapt, path: str) -> None:
+    tagged = [source for source in adapt.sets if source.slots]
+    if adapt.slots and not tagged:
+        raise RecipeError(
+            f"{path}: adapt.slots is {adapt.slots}, and no set names `slots`: name them, or set it to 0"
+        )
+    for i, source in enumerate(adapt.sets):
+        where = f"{path}: adapt.sets[{i}]"
+        if source.held_folds not in (0, *range(2, 1001)):
+            raise RecipeError(f"{where}.held_folds is {source.held_folds}; it must be 0, or from 2 to 1000")
+        for label in source.clean:
+            if label not in source.classes:
+                raise RecipeError(f"{where}.clean names {label!r}; the labels are: {', '.join(source.classes)}")
+        if source.clean and not source.held_folds:
+            raise RecipeError(
+                f"{where} has `clean` lines and keeps none out: give held_folds too, or leave it out"
+            )
+        if bool(source.slots) != bool(source.kinds):
+            raise RecipeError(f"{where} has one of `slots` and `kinds`: give both, or neither")
+        if len(set(source.kinds)) != len(source.kinds):
+            raise RecipeError(f"{where}.kinds is {source.kinds}: name each kind once")
+        if source.kinds and source.kinds != tagged[0].kinds:
+            raise RecipeError(
+                f"{where}.kinds isn't that of {tagged[0].name!r}: one layer tells the kinds of all sets"
+            )
 
 
 def check_levels(sets: Sequence[Source], path: str, where: str) -> None:

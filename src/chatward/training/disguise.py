@@ -11,6 +11,9 @@ import numpy as np
 from chatward.data.evasion import WAYS, perturb
 from chatward.text import normalise
 
+# What the normaliser undoes is learned already; what it can't has to be learned from examples.
+_OFTEN: Final = {"leet": 3, "dropped": 4, "swapped": 4}
+_SHARES: Final = np.array([_OFTEN.get(way, 1) for way in WAYS]) / sum(_OFTEN.get(way, 1) for way in WAYS)
 _WORD: Final = re.compile(r"[^\W\d_]+")
 
 
@@ -37,7 +40,7 @@ class Disguise:
         return tokens
 
     def _disguised(self, text: str, chance: np.random.Generator) -> str:
-        way = WAYS[chance.integers(len(WAYS))]
+        way = WAYS[chance.choice(len(WAYS), p=_SHARES)]
         words = list(dict.fromkeys(_WORD.findall(text.casefold())))
         hidden = [word for word in words if chance.random() < 0.5] or words
         # A text of nothing but what the normaliser takes away would have no tokens.

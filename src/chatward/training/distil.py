@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
+from chatward.data.prepare import Distinct
 from chatward.errors import EmptyDataError
 from chatward.schema import LABELS
 from chatward.training import checkpoint
@@ -20,6 +23,23 @@ from chatward.training.encoder import copy_weights, logits_of, weights_of
 from chatward.training.loop import Plan, Task, fit
 from chatward.training.members import lessons_task, train_members
 from chatward.training.session import Session, Stage, fingerprint
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def weighed(soft: NDArray[np.float64], rows: Distinct, weight: float) -> NDArray[np.float64]:
+    """Return what the teacher says of *rows* once their own labels are heard, texts x levels.
+
+    soft: the teacher's probabilities. By Bayes' rule with label and text taken as independent given the level, a level's
+    probability is multiplied by p(label | level) to the power of *weight* (less than 1 where they are not independent). p(label | level)
+    is counted on the same rows, each level being held as likely as the teacher says. Of a text with several labels each counts by
+    its share.
+    """
+    shares, counts = np.array(rows.shares), np.array(rows.weights)[:, None]
+    joint = soft.T @ (shares * counts) + 1.0  # one more of each, so that no label rules a level out
+    likely = np.log(joint / joint.sum(axis=1, keepdims=True))
+    return softmax(np.log(soft + 1e-12) + weight * shares @ likely.T)
 
 
 def distil(session: Session, adapted: Stage, rows: Collection[int], name: str = "") -> Stage:
@@ -52,6 +72,10 @@ def distil(session: Session, adapted: Stage, rows: Collection[int], name: str = 
     teachers = train_members(session, adapted, rows, settings.teachers, f"{name}teacher")
     teacher = teachers.model.to(session.device)
     soft = softmax(logits_of(teacher, tokens, session.pad_id), teachers.temperature)
+    if settings.evidence:
+        ends = np.cumsum([len(part.texts) for part in chosen])[:-1]
+        parts = zip(chosen, np.split(soft, ends), strict=True)
+        soft = np.concatenate([weighed(said, part, settings.evidence) for part, said in parts])
     weights = torch.tensor([w for part in chosen for w in part.weights])
     targets = torch.tensor(soft, dtype=torch.float32)
     task = Task(tokens, targets, weights, slice(0, len(LABELS)), session.varied(texts, tokens))

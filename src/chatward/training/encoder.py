@@ -57,11 +57,17 @@ class Backbone:
         return [e.ids for e in fast.encode_batch_fast(texts)]
 
     def offsets(self, texts: list[str]) -> list[list[tuple[int, int]]]:
-        """Return start and end in its text of each token that `encode` gives; both 0 for tokens that stand for no text."""
+        """Return start and end in its text of each token that `encode` gives; both 0 for tokens that stand for no text.
+
+        A space before a word that the tokenizer counts to it, as it does for all of `words`, isn't part of the token here.
+        """
         fast = self.tokenizer.backend_tokenizer
         fast.no_padding()
         fast.enable_truncation(self.max_tokens)
-        return [e.offsets for e in fast.encode_batch(texts)]
+        return [
+            [(end - len(text[start:end].lstrip()), end) for start, end in encoding.offsets]
+            for text, encoding in zip(texts, fast.encode_batch(texts), strict=True)
+        ]
 
     def classifier(self, outputs: int, dropout: float | None, seed: int) -> torch.nn.Module:
         """Return the encoder with a new output layer of *outputs* logits, drawn with *seed*.

@@ -1,4 +1,4 @@
-"""What is measured on the finished int8 graph: false alarms on lines that no stage saw, and a functional test suite."""
+"""What is measured on the finished int8 graph: false alarms on matches that no stage saw, and a functional test suite."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chatward.evaluation.functional import pass_rates
-from chatward.evaluation.metrics import flag_score
+from chatward.evaluation.metrics import severities
 from chatward.text import normalise
 from chatward.training.calibrate import softmax
 from chatward.training.export import logits_of_graph
@@ -34,7 +34,8 @@ def false_alarms(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Return the thresholds for the manifest, and how often lines kept out of training are flagged.
 
-    Thresholds come from the clean lines (`ChatSource.clean`) of all sets that kept rows out, each line as often as it was sent;
+    Thresholds come from the clean lines (`ChatSource.clean`) of all sets that kept rows out, each line as often as it was sent,
+    those included whose text was sent in other groups as well, and seen there;
     empty where there are too few. The second part says of each such set, for each value of its label column: rows, the share
     whose most probable level isn't non-toxic (``flagged``, 0 to 1), and the share flagged at each threshold (``at``).
     """
@@ -47,8 +48,8 @@ def false_alarms(
         found = answers(session, graph, rows.texts, temperature)
         labels = np.array(rows.labels)
         clean = np.isin(labels, source.clean)
-        held.append((source.name, labels, flag_score(found), found.argmax(axis=1) > 0))
-        scores.append(flag_score(found)[clean])
+        held.append((source.name, labels, severities(found), found.argmax(axis=1) > 0))
+        scores.append(severities(found)[clean])
         groups += [f"{source.name}:{group}" for group, kept in zip(rows.groups, clean, strict=True) if kept]
     if not held:
         return {}, {}

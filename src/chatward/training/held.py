@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from chatward.evaluation.bootstrap import FEWEST_GROUPS, Samples, interval
+from chatward.evaluation.bootstrap import mean
 from chatward.evaluation.metrics import f1_by_class
 from chatward.training.encoder import logits_of
 
@@ -19,7 +19,8 @@ _DRAWS: Final = 500
 
 
 def measure_heads(session: Session, model: torch.nn.Module, columns: dict[str, slice]) -> dict[str, Any]:
-    """Return for each set that kept rows out: rows, accuracy (0 to 1) and each class's F1, with 95 % bootstrap intervals over groups (None where there are fewer than FEWEST_GROUPS).
+    """Return for each set that kept rows out: rows, groups, accuracy (0 to 1), its 95 % bootstrap interval over groups (None
+    of too few), and each class's F1.
 
     columns: which of the model's outputs are which set's. Class names are the labels, joined by a slash where several share a class.
     """
@@ -31,14 +32,12 @@ def measure_heads(session: Session, model: torch.nn.Module, columns: dict[str, s
         tokens = session.backbone.encode(held.texts)
         said = logits_of(model, tokens, session.pad_id)[:, columns[name]].argmax(axis=1)
         truth = np.array(held.classes)
-        right = (said == truth).astype(np.float64)
-        samples = Samples(held.groups, _DRAWS)
-        shares = np.concatenate([block @ right / block.sum(axis=1) for block in samples.blocks()])
+        accuracy, span = mean((said == truth).astype(np.float64), held.groups, _DRAWS)
         found[name] = {
             "rows": len(truth),
-            "groups": samples.groups,
-            "accuracy": float(right.mean()),
-            "interval": interval(shares) if samples.groups >= FEWEST_GROUPS else None,
+            "groups": len(set(held.groups)),
+            "accuracy": accuracy,
+            "interval": span,
             "f1": f1_by_class(said, truth, _names(session, name)),
         }
     return found

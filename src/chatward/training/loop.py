@@ -96,10 +96,10 @@ def fit(
     validate: Callable[[], dict[str, float]] | None = None,
     aids: Aids | None = None,
 ) -> list[dict[str, float]]:
-    """Train *model* in place, on `Plan.device`, where it stays; it ends as its best epoch by ``macro_f1`` of *validate*, or its last without one.
+    """Train *model* in place, on `Plan.device`, where it stays; it ends as its best epoch by ``macro_f1`` of *validate*,
+    or its last without one.
 
-    aids: what it learns besides; None nothing.
-
+    aids: what it learns besides, see `chatward.training.aids`; None for nothing.
     Returns the figures of each epoch run. The later of two equally good epochs wins, `Plan.tolerance` being
     no difference.
     """
@@ -204,10 +204,12 @@ class _Run:
         ids: torch.Tensor,
         mask: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the scores and what the aids add to the loss. Disguised rows have no kinds, and none of their words is hidden."""
+        """Return the scores and what the aids add to the loss. Rows that a disguise changed have no kinds, and none of their
+        words is hidden; most come back from the normaliser as they were.
+        """
         where = self.plan.device
         changed = [
-            row is not task.tokens[i] for i, row in zip(rows * (len(tokens) // len(rows)), tokens, strict=True)
+            row != task.tokens[i] for i, row in zip(rows * (len(tokens) // len(rows)), tokens, strict=True)
         ]
         seen, hidden = aids.hide(ids, mask, changed)
         given = self.model(input_ids=seen.to(where), attention_mask=mask.to(where), output_hidden_states=True)

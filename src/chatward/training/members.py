@@ -119,8 +119,8 @@ def _member(session: Session, start: Stage, split: Split, name: str, number: int
 
 def lessons_task(session: Session, part: int = 0, parts: int = 1) -> Task:
     """Return the rows that train besides, or one of so many parts of them."""
-    settings, extra = session.recipe.finetune, session.lessons
-    texts, labels = extra.texts[part % parts :: parts], extra.labels[part % parts :: parts]
+    settings = session.recipe.finetune
+    texts, labels = _lessons(session, part, parts)
     tokens = session.backbone.encode(texts) if texts else []
     return Task(
         tokens,
@@ -131,17 +131,21 @@ def lessons_task(session: Session, part: int = 0, parts: int = 1) -> Task:
     )
 
 
+def _lessons(session: Session, part: int, parts: int) -> tuple[list[str], list[int]]:
+    """Return texts and labels of one of so many parts of the lessons; parts beyond the last begin anew."""
+    own = slice(part % parts, None, parts)
+    return session.lessons.texts[own], session.lessons.labels[own]
+
+
 def _task(session: Session, rows: list[int], number: int) -> Task:
     """Return what a member learns: *rows* of the corpus, and its part of the lessons."""
-    settings, corpus, extra = session.recipe.finetune, session.corpus, session.lessons
+    settings, corpus = session.recipe.finetune, session.corpus
     labels = [corpus.labels[i] for i in rows]
     counts = np.bincount(labels, minlength=len(LABELS)).clip(min=1)
     balance = (len(labels) / (len(LABELS) * counts)) ** settings.class_weight_power
     besides = lessons_task(session, number, settings.lesson_parts)
     tokens = [session.tokens[i] for i in rows] + besides.tokens
-    texts = [corpus.texts[i] for i in rows] + extra.texts[
-        number % settings.lesson_parts :: settings.lesson_parts
-    ]
+    texts = [corpus.texts[i] for i in rows] + _lessons(session, number, settings.lesson_parts)[0]
     return Task(
         tokens,
         torch.cat([soft_targets(labels, len(LABELS), settings.label_smoothing), besides.targets]),

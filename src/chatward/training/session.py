@@ -31,8 +31,8 @@ class Session:
     """What every step of one training run shares.
 
     work: folder for unfinished and finished stages. corpus: all rows of the three levels;
-    tokens: theirs, in order. lessons: rows that train besides, see `Finetune`. chat: the texts of the sets adapted on, by name. progress: who is told. save_every_s: seconds between two writes of
-    unfinished work. device: where to compute. toy: whether the backbone is `chatward.training.tiny`.
+    tokens: theirs, in order. lessons: rows that train besides, see `Finetune`. chat: the texts of the sets adapted on, by
+    name. progress: who is told. save_every_s: seconds between two writes of unfinished work. device: where to compute. toy: whether the backbone is `chatward.training.tiny`.
     """
 
     recipe: Recipe

@@ -1,6 +1,6 @@
-"""From which flag score on to flag, so that of 1,000 clean lines only so many are flagged.
+"""From which severity on to flag, so that of 1,000 clean lines only so many are flagged.
 
-The flag score is 1 - p(non-toxic). Of n clean lines that weren't trained on, k = floor(budget x n / 1000) may be flagged.
+Severity is the expected level, p(mild) / 2 + p(toxic): swearing at nobody, which few want flagged, ranks below insults. Of n clean lines that weren't trained on, k = floor(budget x n / 1000) may be flagged.
 
 * Where k is 1 or more, the threshold is the next number above the (k + 1)-th largest score: the inverse of the empirical
   distribution (Hyndman and Fan 1996, definition 1), of which it takes the end where no more than k lines score as high.
@@ -42,46 +42,46 @@ _SURE: Final = 1e-12
 
 
 def thresholds(
-    flag_scores: Sequence[float] | NDArray[Any],
+    scores: Sequence[float] | NDArray[Any],
     groups: Sequence[str],
     budgets: Sequence[float] = BUDGETS,
     seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """Return for each budget (``"10"``, ``"0.1"``) what `Manifest.thresholds` holds; empty where the lines are too few.
 
-    flag_scores: 1 - p(non-toxic), from 0 to 1, of clean lines that no stage trained on. groups: which belong together, a name a line.
+    scores: severities, from 0 to 1, of clean lines of groups that no stage trained on. groups: which belong together, a name a line.
 
     Each entry: threshold, with its 95 % interval low to high; flags_low to flags_high, the 95 % interval of the wrong flags
     per 1,000 clean lines that it gives; lines, groups; extrapolated.
     """
-    scores = np.asarray(flag_scores, np.float64)
-    order = np.argsort(scores, kind="stable")
-    scores, names = scores[order], [groups[i] for i in order]
+    ranked = np.asarray(scores, np.float64)
+    order = np.argsort(ranked, kind="stable")
+    ranked, names = ranked[order], [groups[i] for i in order]
     samples = Samples(names, _DRAWS, seed)
-    if len(scores) < FEWEST_LINES or samples.groups < FEWEST_GROUPS:
+    if len(ranked) < FEWEST_LINES or samples.groups < FEWEST_GROUPS:
         return {}
     shares = np.array(budgets, np.float64) / 1000
-    drawn = np.array([_estimates(sample, shares) for sample in _resampled(scores, samples)])
-    counted, extrapolated = _estimates(scores, shares)
-    effect = _design_effect(names, len(scores) - _tail_lines(len(scores)))
+    drawn = np.array([_estimates(sample, shares) for sample in _resampled(ranked, samples)])
+    counted, extrapolated = _estimates(ranked, shares)
+    effect = _design_effect(names, len(ranked) - _tail_lines(len(ranked)))
     found = {}
     for i, budget in enumerate(budgets):
-        allowed = _allowed(shares[i], len(scores))
+        allowed = _allowed(shares[i], len(ranked))
         rare = allowed == 0
         threshold = max(counted[i], extrapolated[i]) if rare else counted[i]
         spans = [interval(drawn[:, 1, i])] if rare else [interval(drawn[:, 0, i])]
         if 0 < allowed < FEW:
             spans.append(interval(drawn[:, 1, i]))
         ends = [threshold, *(end for span in spans if span for end in span)]
-        flagged = int((scores >= threshold).sum())
-        fewest, most = _clopper_pearson(flagged / effect, len(scores) / effect)
+        flagged = int((ranked >= threshold).sum())
+        fewest, most = _clopper_pearson(flagged / effect, len(ranked) / effect)
         found[f"{budget:g}"] = {
             "threshold": float(threshold),
             "low": float(min(ends)),
             "high": float(max(ends)),
             "flags_low": 1000 * fewest,
             "flags_high": 1000 * most,
-            "lines": len(scores),
+            "lines": len(ranked),
             "groups": samples.groups,
             "extrapolated": rare,
         }

@@ -19,7 +19,7 @@ from chatward.data.sources import read_text
 from chatward.data.splits import Split, hold_out
 from chatward.detection.detector import Detector
 from chatward.errors import BadRowError, EmptyDataError, MissingColumnError
-from chatward.lab.rows import read_record
+from chatward.lab.rows import read_record, trained_on
 from chatward.lab.wordcount import WordCounts
 from chatward.schema import LABELS, PROBABILITY_COLUMNS
 
@@ -151,8 +151,7 @@ def _detector(corpus: Corpus, model: Path) -> tuple[NDArray[np.float64] | None, 
     record = read_record(model)
     if record is None:
         return None, f"the model {name!r} wasn't asked: it has no record of what it was trained on"
-    sets = [*record["data"].values(), *record.get("chat", {}).values()]
-    trained = {facts["sha256"] for facts in sets}
+    trained = trained_on(record)
     seen = [set_ for set_, facts in corpus.facts.items() if facts["sha256"] in trained]
     if seen:
         return None, f"the model {name!r} wasn't asked: it was trained on {', '.join(seen)}"

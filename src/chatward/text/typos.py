@@ -1,0 +1,62 @@
+"""One letter left out, or two that changed places, in words that players hide and in the commonest others.
+
+Only in words that are none, and never the first letter or the last, which people who want to be understood leave in place.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from chatward.text.words import known, ranks, targets
+
+_FEWEST_LEFT: Final = 5  # letters of a word of which one may be missing: of fewer, too many words are left
+_FEWEST_SWAPPED: Final = 4
+_COMMON: Final = 3000
+_FEWEST_COMMON: Final = 5
+_SHORT: Final = {
+    "sht": "shit",
+    "nob": "noob",
+    "nobs": "noobs",
+    "dik": "dick",
+    "diks": "dicks",
+    "cnt": "cunt",
+    "suk": "suck",
+    "suks": "sucks",
+    "fcks": "fucks",
+    "kil": "kill",
+    "trsh": "trash",
+    "idit": "idiot",
+}
+
+
+@cache
+def _meant() -> dict[str, str]:
+    """Return misspelt -> meant. Where two words are misspelt alike, the likelier is meant."""
+    found = dict(_SHORT)
+    for word in targets():
+        if len(word) >= _FEWEST_SWAPPED:
+            for wrong in _swapped(word):
+                found.setdefault(wrong, word)
+        if len(word) >= _FEWEST_LEFT:
+            for wrong in _left_out(word):
+                found.setdefault(wrong, word)
+    for word, rank in ranks().items():
+        if rank <= _COMMON and len(word) >= _FEWEST_COMMON:
+            for wrong in _swapped(word):
+                found.setdefault(wrong, word)
+    return {wrong: word for wrong, word in found.items() if wrong not in known()}
+
+
+def meant(word: str) -> str | None:
+    """Return the word that *word*, lower case, is a misspelling of; None where it is none, or a word itself."""
+    return _meant().get(word)
+
+
+def _swapped(word: str) -> list[str]:
+    places = range(1, len(word) - 2)
+    return [word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in places if word[i] != word[i + 1]]
+
+
+def _left_out(word: str) -> list[str]:
+    return [word[:i] + word[i + 1 :] for i in range(1, len(word) - 1)]
