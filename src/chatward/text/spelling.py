@@ -56,9 +56,9 @@ _STARRED: Final = re.compile(
 )
 # A sign of exclamation at the end is one.
 _WORD: Final = re.compile(rf"[A-Za-z0-9{_SIGNS}]*[A-Za-z0-9@$|+\u20ac\u00a3\u00a5\u00a7]")
-# What a line must have for its words to be looked at: a letter twice in a row, a letter beside a sign, a capital inside.
-# "v" or "l" before a consonant where English has a vowel: "fvck", "shlt".
 _CONSONANT: Final = "[b-df-hj-np-tv-zB-DF-HJ-NP-TV-Z]"
+# What a word must have for its signs to be looked at: a letter twice in a row, a letter beside a sign, a capital inside;
+# "v" or "l" before a consonant where English has a vowel: "fvck", "shlt".
 _SUSPECT: Final = re.compile(
     rf"([A-Za-z])\1|[A-Za-z](?=[0-9{_SIGNS}*#]|(?<=[a-z])[A-Z])|[0-9{_SIGNS}](?=[A-Za-z])"
     rf"|[vV]{_CONSONANT}|(?<![aeiouAEIOU])[lI]{_CONSONANT}|[A-Z]{{2}}[a-z]"

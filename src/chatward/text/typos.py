@@ -25,8 +25,6 @@ _SHORT: Final = {
     "suks": "sucks",
     "fcks": "fucks",
     "kil": "kill",
-    "trsh": "trash",
-    "idit": "idiot",
 }
 
 
