@@ -96,7 +96,7 @@ class Threshold:
 
     budget: wrong flags per 1,000 clean messages that the threshold is made for. interval: of the threshold, 95 %.
     wrong_flags: the 95 % interval of the wrong flags per 1,000 clean messages at this threshold.
-    lines, groups: clean lines it was found on, none of them seen in training, and how many groups (matches) they make.
+    lines, groups: clean lines it was found on, of matches kept out of training, and how many groups (matches) they make.
     extrapolated: True where the lines are too few to count such rare flags, so that the tail's shape was used.
     """
 
