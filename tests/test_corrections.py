@@ -74,7 +74,7 @@ def test_spreadsheets_may_part_cells_otherwise(corpus: Corpus, tmp_path: Path, s
         ("1,conda,2,gg,O,0\n", "line 2: there is no set 'conda' to correct; .* dota3, gosu: audit the data"),
         ("1,dota3,3,wp,0,0\n", "line 2: no row of 'dota3' starts on line 3: the data has changed"),
         ("1,dota3,99,gg,0,0\n", "no row of 'dota3' starts on line 99"),
-        ("1,dota3,4,ez nob,1,0\n", "line 2: the text isn't that of line 4 of 'dota3': put the text back"),
+        ("1,dota3,4,ez wobble,1,0\n", "line 2: the text isn't that of line 4 of 'dota3': put the text back"),
         ("1,dota3,4,#NAME?,1,0\n", "a spreadsheet may have changed it"),
         (
             "1,dota3,4,ez noob,1,Toxic\n",
