@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import os
 import shlex
 import sys
 import time
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from options import parsed, parser_of
 
 from chatward import Detector, __version__, artifact
 from chatward.data.slots import spans
@@ -223,20 +223,10 @@ def show(report: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("CHATWARD_DATA"))
+    parser = parser_of(__doc__)
     parser.add_argument("--model", type=Path, help="model folder; the shipped one if left out")
     parser.add_argument("--threads", type=int, help="threads of the detector; all cores if left out")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="JSON file to write")
-    options = parser.parse_args()
-    if options.data is None:
-        parser.error("give --data DIR, or set CHATWARD_DATA")
-    if options.out and not options.out.parent.is_dir():
-        parser.error(f"no folder at {str(options.out.parent)!r}: make it first, or give another --out")
-    if options.out and options.out.exists():
-        parser.error(f"{str(options.out)!r} is there already: give another --out, or remove it first")
-    options.data = Path(options.data)
+    options = parsed(parser)
     try:
         report = measure(options)
     except ChatwardError as error:

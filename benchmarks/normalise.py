@@ -9,15 +9,14 @@ knows no word yet, and how many of them version 2 changes beyond version 1. One 
 
 from __future__ import annotations
 
-import argparse
 import csv
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from options import parsed, parser_of
 
 from chatward import __version__, artifact
 from chatward.data.evasion import WAYS, perturb
@@ -51,15 +50,8 @@ FIRST_SIX = WAYS[:6]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("CHATWARD_DATA"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="JSON file to write")
-    options = parser.parse_args()
-    if options.out and not options.out.parent.is_dir():
-        parser.error(f"no folder at {str(options.out.parent)!r}: make it first, or give another --out")
-    if options.out and options.out.exists():
-        parser.error(f"{str(options.out)!r} is there already: give another --out, or remove it first")
+    parser = parser_of(__doc__)
+    options = parsed(parser, needs_data=False)
     report: dict[str, Any] = {
         "chatward": __version__,
         "normaliser": NORMALISER_VERSION,
@@ -67,7 +59,7 @@ def main() -> None:
         "sets": {},
     }
     if options.data is not None:  # first, so that no word has been met
-        report["sets"]["the stream, at first sight"] = first_sight(stream(Path(options.data)))
+        report["sets"]["the stream, at first sight"] = first_sight(stream(options.data))
     chance = np.random.default_rng(options.seed)
     sets = {"plain": PLAIN, "beyond ASCII": BEYOND_ASCII}
     sets |= {way: [perturb(line, way, chance) for line in HIDDEN for _ in range(5)] for way in FIRST_SIX}

@@ -276,7 +276,8 @@ def test_benchmark_on_chosen_rows(benchmark: Benchmark, tiny_model: Path, tmp_pa
         assert bad.returncode == 2 and words in bad.stderr
 
 
-def test_benchmark_takes_the_rows_kept_out_of_training(data: Path) -> None:
+def test_benchmark_takes_the_rows_kept_out_of_training(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     spec = importlib.util.spec_from_file_location("benchmark_of_evasion", ROOT / "benchmarks" / "evasion.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -106,6 +106,7 @@ def test_too_few_lines_or_groups_give_none() -> None:
 
 def found(threshold: float = 0.5, **changes: Any) -> dict[str, Any]:
     entry = {
+        "score": "severity",
         "threshold": threshold,
         "low": threshold / 2,
         "high": (1 + threshold) / 2,
@@ -160,6 +161,7 @@ def test_an_older_folder_has_none(model_copy: Path) -> None:
         ({"1": found(1.5)}, "unusable threshold for '1'"),
         ({"1": found(threshold=float("nan"))}, "unusable threshold for '1'"),
         ({"1": found(extrapolated=0)}, "unusable threshold for '1'"),
+        ({"1": found(score="p_toxic")}, "unusable threshold for '1'"),
         ({"1": {"threshold": 0.5}}, "unusable threshold for '1'"),
     ],
 )

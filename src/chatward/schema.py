@@ -16,6 +16,10 @@ LEAST_CONTRIBUTION: Final = 0.1
 """A word that raises the flag score by no more than this isn't shown as a reason."""
 
 
+RANKED_BY: Final = "severity"
+"""What thresholds compare, as a model folder names it."""
+
+
 def severity(probabilities: Iterable[float]) -> float:
     """Return the expected level over the highest, 0 to 1, of the probabilities of the levels in order."""
     return sum(i * p for i, p in enumerate(probabilities)) / (len(LABELS) - 1)
