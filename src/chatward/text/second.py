@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from chatward.text import spelling, symbols
+from chatward.text.drawn import drawn
 from chatward.text.edits import Edit, Line
 from chatward.text.first import UNUSABLE
 
@@ -40,6 +41,7 @@ def _worked(line: Line) -> Line:
         line.edit([(m.start(), m.end(), " ") for m in UNUSABLE.finditer(line.text)])
     for _ in range(_ROUNDS):
         before = line.text
+        line.edit(drawn(line.text, spelling.addresses(line.text)))
         if not before.isascii():
             symbols.clean(line)
         line.edit(spelling.joined(line.text))

@@ -100,7 +100,7 @@ def joined(text: str) -> list[Edit]:
     """Put letters that stand apart, by spaces or signs, together where they make words."""
     edits: list[Edit] = []
     patterns = [p for sign, p in ((_GAPPED, _APART), (_ALONE, _SPACED)) if sign.search(text)]
-    kept = _addresses(text) if patterns else []
+    kept = addresses(text) if patterns else []
     for pattern in patterns:
         for found in pattern.finditer(text):
             start, end = found.span()
@@ -112,7 +112,7 @@ def joined(text: str) -> list[Edit]:
             if (words := _words(raw)) is not None:
                 edits.append((start, end, words))
     if _PARTED.search(text):
-        kept = kept or _addresses(text)
+        kept = kept or addresses(text)
         taken = [*kept, *((a, b) for a, b, _ in edits)]
         for found in _BROKEN.finditer(text):
             start, end = found.span()
@@ -149,7 +149,7 @@ def _words(raw: str) -> str | None:
     return None
 
 
-def _addresses(text: str) -> list[tuple[int, int]]:
+def addresses(text: str) -> list[tuple[int, int]]:
     """Return where links, e-mail addresses and @names stand."""
     if "." not in text and "@" not in text and "/" not in text:
         return []
@@ -166,7 +166,7 @@ def _addresses(text: str) -> list[tuple[int, int]]:
 def respelled(text: str) -> list[Edit]:
     """Return each word that isn't one, but is spelt around one, as that."""
     edits: list[Edit] = []
-    taken = _addresses(text)
+    taken = addresses(text)
     if "*" in text or "#" in text:
         for found in _STARRED.finditer(text):
             if (word := _starred(found[0].lower())) is not None:

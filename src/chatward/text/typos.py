@@ -25,11 +25,21 @@ _SHORT: Final = {
     "suks": "sucks",
     "fcks": "fucks",
     "kil": "kill",
+    "sck": "suck",
+    "scks": "sucks",
+    "dck": "dick",
+    "cck": "cock",
+    "dmb": "dumb",
+    "shts": "shits",
+    "rpe": "rape",
+    "trd": "tard",
+    "fuckign": "fucking",
+    "fuckng": "fucking",
 }
 
 
 @cache
-def _meant() -> dict[str, str]:
+def misspelt() -> dict[str, str]:
     """Return misspelt -> meant. Where two words are misspelt alike, the likelier is meant."""
     found = dict(_SHORT)
     for word in targets():
@@ -48,7 +58,7 @@ def _meant() -> dict[str, str]:
 
 def meant(word: str) -> str | None:
     """Return the word that *word*, lower case, is a misspelling of; None where it is none, or a word itself."""
-    return _meant().get(word)
+    return misspelt().get(word)
 
 
 def _swapped(word: str) -> list[str]:
