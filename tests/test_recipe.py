@@ -86,9 +86,18 @@ def test_word_counts_are_no_network() -> None:
         read_recipe(ROOT / "recipes" / "lineup" / "tfidf.toml")
 
 
+def test_what_is_rehearsed_was_taught(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(TINY.replace("epochs = 6", "epochs = 0"))
+    with pytest.raises(
+        RecipeError, match=r"finetune\.rehearsal is 0\.5, and there is no \[distil\] whose texts"
+    ):
+        read_recipe(path)
+
+
 def test_words_to_count_need_texts(tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
     start, end = TINY.index("[adapt]"), TINY.index("[distil]")
-    path.write_text(TINY[:start] + TINY[TINY.index("[finetune]", end) :])
+    path.write_text(TINY[:start] + TINY[TINY.index("[finetune]", end) :].replace("rehearsal = 0.5", ""))
     with pytest.raises(RecipeError, match=r"tokens\.word_texts is 2, and there is no \[adapt\]"):
         read_recipe(path)

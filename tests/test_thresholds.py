@@ -239,7 +239,7 @@ def test_an_extrapolated_threshold_is_told_apart(
     options = ("--out", "out.csv", "--false-alarms-per-1000", "0.1", "--model", held[0])
     done = chatward("score", "in.csv", *options, cwd=tmp_path)
     assert (
-        "  flagged       0    0.0 %  where p(mild) / 2 + p(toxic) is 0.999999 or more: for 0.1 wrong flags"
+        "  flagged       0    0.0 %  where 0.8 p(mild) + p(toxic) is 0.999999 or more: for 0.1 wrong flags"
         in done.stderr
     )
     assert "extrapolated from 4,000 lines" in done.stderr

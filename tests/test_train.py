@@ -76,6 +76,8 @@ def test_the_run_record_tells_how(trained: Path, backbone: Callable[[str], Path]
     member = record["finetune"]["members"][0]
     assert [e["epoch"] for e in member["epochs"]] == list(range(1, len(member["epochs"]) + 1))
     assert {"loss", "macro_f1", "log_loss"} <= set(member["epochs"][0])
+    assert member["rows"]["rehearsed"] == min(distilled["texts"], round(member["rows"]["train"] / 2)) > 0
+    assert all(teacher["rows"]["rehearsed"] == 0 for teacher in distilled["teachers"])
     held = record["finetune"]["held_out_by_the_members"]
     assert held["after_temperature"]["log_loss"] <= held["before_temperature"]["log_loss"]
     assert "ece" in held["before_temperature"]

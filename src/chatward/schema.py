@@ -19,10 +19,17 @@ LEAST_CONTRIBUTION: Final = 0.1
 RANKED_BY: Final = "severity"
 """What thresholds compare, as a model folder names it."""
 
+SEVERITIES: Final = (0.0, 0.8, 1.0)
+"""How severe each of `LABELS` is. Mild is nearer to toxic than to clean, so that doubt between those two ranks above doubt whether there
+is anything at all; chosen by recall at few false alarms (docs/experiments.md)."""
+
+SEVERITY: Final = f"{SEVERITIES[1]:g} p(mild) + p(toxic)"
+"""Severity, as people read it."""
+
 
 def severity(probabilities: Iterable[float]) -> float:
-    """Return the expected level over the highest, 0 to 1, of the probabilities of the levels in order."""
-    return sum(i * p for i, p in enumerate(probabilities)) / (len(LABELS) - 1)
+    """Return the mean of `SEVERITIES`, 0 to 1, under the probabilities of the levels in order."""
+    return sum(severe * p for severe, p in zip(SEVERITIES, probabilities, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,7 @@ class Prediction:
 
     @property
     def severity(self) -> float:
-        """The expected level, from 0 (non-toxic) to 1 (toxic): half of p(mild toxicity) plus p(toxic).
+        """From 0 (non-toxic) to 1 (toxic): 0.8 p(mild toxicity) + p(toxic).
 
         What messages are ranked by where a threshold is set (`Threshold`).
         """

@@ -17,7 +17,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from chatward.schema import LABELS
+from chatward.schema import LABELS, SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,8 +90,8 @@ def flag_score(probabilities: NDArray[Any]) -> NDArray[Any]:
 
 
 def severities(probabilities: NDArray[Any]) -> NDArray[Any]:
-    """Return the expected level of each row over the highest, 0 to 1, as `chatward.schema.severity`."""
-    return np.asarray(probabilities @ np.arange(len(LABELS)) / (len(LABELS) - 1))
+    """Return the severity of each row, 0 to 1, as `chatward.schema.severity`."""
+    return np.asarray(probabilities @ np.array(SEVERITIES))
 
 
 def roc_auc(probabilities: NDArray[Any], truth: NDArray[Any]) -> float | None:

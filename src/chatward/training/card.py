@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from chatward.carbon import figure, report_from
-from chatward.schema import LABELS
+from chatward.schema import LABELS, SEVERITY
 from chatward.training.config import Recipe
 
 
@@ -111,7 +111,7 @@ def _alarms(record: dict[str, Any]) -> str:
     if limits:
         first = next(iter(limits.values()))
         lines += [
-            f"A line is flagged where its severity, p(mild) / 2 + p(toxic), is the threshold or more. Found on {first['lines']:,} clean lines of "
+            f"A line is flagged where its severity, {SEVERITY}, is the threshold or more. Found on {first['lines']:,} clean lines of "
             f"{first['groups']:,} groups that no stage saw; in brackets, 95 % intervals.\n",
             "| wrong flags per 1,000 clean lines | threshold | wrong flags it gives, 95 % |",
             "|---|---|---|",

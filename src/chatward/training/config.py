@@ -97,6 +97,8 @@ class Finetune:
     lessons: sets of rows that train besides, in [distil] as well, and that nothing is measured on: invented lines, say.
     lesson_weight: of such a row in a member, a row of *sets* weighing about 1; in [distil] lessons have steps of their own,
     each weighing as much as any other. lesson_parts: each member reads another of so many parts, [distil] all of them.
+    rehearsal: how many of the texts of [distil] a member reads beside each row, with what they were taught there, so that it is not
+    forgotten (Robins 1995, Connection Science 7); each member draws its own, and each text weighs 1.
     consistency: weight of the divergence between two passes of a row under different dropout, which adds to
     the loss ("R-Drop", Liang et al. 2021, arXiv 2106.14448); 0 makes one pass, any more twice the work.
     """
@@ -114,6 +116,7 @@ class Finetune:
     lessons: list[Source] = field(default_factory=list)
     lesson_weight: float = _range(0.001, 100, 1.0)
     lesson_parts: int = _range(1, 100, 1)
+    rehearsal: float = _range(0, 100, 0.0)
 
 
 @dataclass(frozen=True)
@@ -303,6 +306,11 @@ def _check_sets(recipe: Recipe, path: str) -> None:
             raise RecipeError(
                 f"{path}: distil.sets names {name!r}; the sets of [adapt] are: {', '.join(known) or 'none'}"
             )
+    if recipe.finetune.rehearsal and not (recipe.distil and recipe.distil.epochs):
+        raise RecipeError(
+            f"{path}: finetune.rehearsal is {recipe.finetune.rehearsal}, and there is no [distil] whose texts could be "
+            "rehearsed: give one, or set it to 0"
+        )
     for key, choices in (("precision", PRECISIONS), ("pooling", POOLINGS)):
         if (value := getattr(recipe, key)) not in choices:
             raise RecipeError(f"{path}: {key} is {value!r}; it must be one of {', '.join(choices)}")

@@ -22,10 +22,12 @@ from chatward.training.calibrate import softmax
 from chatward.training.encoder import copy_weights, logits_of, weights_of
 from chatward.training.loop import Plan, Task, fit
 from chatward.training.members import lessons_task, train_members
-from chatward.training.session import Session, Stage, fingerprint
+from chatward.training.session import Session, Stage, Taught, fingerprint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_TARGETS = "targets"  # beside the weights in the stage's file
 
 
 def weighed(soft: NDArray[np.float64], rows: Distinct, weight: float) -> NDArray[np.float64]:
@@ -52,9 +54,11 @@ def distil(session: Session, adapted: Stage, rows: Collection[int], name: str = 
     if settings is None or adapting is None or settings.epochs == 0:
         return adapted
     corpus = session.corpus
+    # What only members of the last stage go by would repeat this one for nothing.
+    teaching = {k: v for k, v in asdict(session.recipe.finetune).items() if k not in ("members", "rehearsal")}
     own = (
         asdict(settings),
-        asdict(session.recipe.finetune),
+        teaching,
         corpus.facts,
         corpus.labels,
         session.lessons.facts,
@@ -62,10 +66,11 @@ def distil(session: Session, adapted: Stage, rows: Collection[int], name: str = 
     )
     mark = fingerprint(session, "distil", own, asdict(adapting), adapted.mark)
     done = session.work / f"distilled-{mark[:12]}.safetensors"
-    if saved := checkpoint.load(done, mark):
-        return Stage(saved.tensors, saved.notes, mark, [done])
     chosen = [rows for name, rows in session.chat.items() if name in settings.sets]
     texts = [text for part in chosen for text in part.texts]
+    if saved := checkpoint.load(done, mark):
+        taught = Taught(texts, saved.tensors.pop(_TARGETS))
+        return Stage(saved.tensors, saved.notes, mark, [done], taught)
     tokens = session.backbone.encode(texts)
     if not tokens:
         raise EmptyDataError("the sets to distil on have no text that isn't also a fine-tuning text")
@@ -105,7 +110,7 @@ def distil(session: Session, adapted: Stage, rows: Collection[int], name: str = 
         "epochs": history,
     }
     learned = weights_of(model)
-    checkpoint.save(done, mark, learned, record)
+    checkpoint.save(done, mark, {**learned, _TARGETS: targets}, record)
     for file in (state, *teachers.files):
         file.unlink(missing_ok=True)
-    return Stage(learned, record, mark, [done])
+    return Stage(learned, record, mark, [done], Taught(texts, targets))

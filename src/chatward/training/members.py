@@ -18,7 +18,7 @@ from chatward.training import checkpoint
 from chatward.training.calibrate import fit_temperature, softmax
 from chatward.training.encoder import copy_weights, logits_of, weights_of
 from chatward.training.loop import Plan, Task, fit, soft_targets
-from chatward.training.session import Session, Stage, fingerprint
+from chatward.training.session import Session, Stage, Taught, fingerprint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,7 +88,8 @@ def _member(session: Session, start: Stage, split: Split, name: str, number: int
         return Stage(saved.tensors, {**saved.notes, "logits": logits}, mark)
     model = session.backbone.classifier(len(LABELS), settings.optimiser.dropout, seed)
     copy_weights(start.weights, model)
-    task = _task(session, split.train, number)
+    rehearsed = _rehearsed(session, start, len(split.train), number)
+    task = _task(session, split.train, number, rehearsed)
 
     def validate() -> dict[str, float]:
         return figures(softmax(logits_of(model, held_tokens, session.pad_id)), held_truth)
@@ -110,7 +111,8 @@ def _member(session: Session, start: Stage, split: Split, name: str, number: int
     )
     history = fit(model, [task], session.pad_id, plan, session.progress, validate)
     logits = logits_of(model, held_tokens, session.pad_id)
-    record = {"rows": {"train": len(split.train), "validation": len(split.held)}, "epochs": history}
+    counts = {"train": len(split.train), "validation": len(split.held), "rehearsed": len(rehearsed.texts)}
+    record = {"rows": counts, "epochs": history}
     weights = weights_of(model)
     checkpoint.save(done, mark, {**weights, "logits": torch.tensor(logits)}, record)
     state.unlink(missing_ok=True)
@@ -137,19 +139,35 @@ def _lessons(session: Session, part: int, parts: int) -> tuple[list[str], list[i
     return session.lessons.texts[own], session.lessons.labels[own]
 
 
-def _task(session: Session, rows: list[int], number: int) -> Task:
-    """Return what a member learns: *rows* of the corpus, and its part of the lessons."""
+def _rehearsed(session: Session, start: Stage, rows: int, number: int) -> Taught:
+    """Return what a member of so many rows reads again of what its start was taught."""
+    taught = start.taught
+    if taught is None:
+        return Taught([], torch.zeros(0, len(LABELS)))
+    count = min(len(taught.texts), round(session.recipe.finetune.rehearsal * rows))
+    chosen = (
+        np.random.default_rng([session.recipe.seed, number]).permutation(len(taught.texts))[:count].tolist()
+    )
+    return Taught([taught.texts[i] for i in chosen], taught.targets[chosen])
+
+
+def _task(session: Session, rows: list[int], number: int, rehearsed: Taught) -> Task:
+    """Return what a member learns: *rows* of the corpus, its part of the lessons, and what is *rehearsed*."""
     settings, corpus = session.recipe.finetune, session.corpus
     labels = [corpus.labels[i] for i in rows]
     counts = np.bincount(labels, minlength=len(LABELS)).clip(min=1)
     balance = (len(labels) / (len(LABELS) * counts)) ** settings.class_weight_power
     besides = lessons_task(session, number, settings.lesson_parts)
-    tokens = [session.tokens[i] for i in rows] + besides.tokens
-    texts = [corpus.texts[i] for i in rows] + _lessons(session, number, settings.lesson_parts)[0]
+    again = session.backbone.encode(rehearsed.texts) if rehearsed.texts else []
+    tokens = [session.tokens[i] for i in rows] + besides.tokens + again
+    lessons = _lessons(session, number, settings.lesson_parts)[0]
+    texts = [corpus.texts[i] for i in rows] + lessons + rehearsed.texts
+    own = soft_targets(labels, len(LABELS), settings.label_smoothing)
+    weights = torch.tensor(balance[labels], dtype=torch.float32)
     return Task(
         tokens,
-        torch.cat([soft_targets(labels, len(LABELS), settings.label_smoothing), besides.targets]),
-        torch.cat([torch.tensor(balance[labels], dtype=torch.float32), besides.weights]),
+        torch.cat([own, besides.targets, rehearsed.targets]),
+        torch.cat([weights, besides.weights, torch.ones(len(again))]),
         slice(0, len(LABELS)),
         session.varied(texts, tokens),
     )

@@ -60,16 +60,26 @@ class Session:
 
 
 @dataclass(frozen=True)
+class Taught:
+    """What a stage was taught besides rows. texts: normalised. targets: texts x levels (float32), each a distribution."""
+
+    texts: list[str]
+    targets: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Stage:
     """Weights a stage ended with, what the run record says of it, and the fingerprint of what made it.
 
-    files: what is kept of it for this purpose alone, and may go when what follows is done.
+    files: what is kept of it for this purpose alone, and may go when what follows is done. taught: what `Finetune.rehearsal`
+    draws from; None where there is nothing.
     """
 
     weights: dict[str, torch.Tensor]
     record: dict[str, Any]
     mark: str = ""
     files: list[Path] = field(default_factory=list)
+    taught: Taught | None = None
 
 
 def open_session(

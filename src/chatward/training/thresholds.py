@@ -1,6 +1,6 @@
 """From which severity on to flag, so that of 1,000 clean lines only so many are flagged.
 
-Severity is the expected level, p(mild) / 2 + p(toxic): swearing at nobody, which few want flagged, ranks below insults. Of n clean lines that weren't trained on, k = floor(budget x n / 1000) may be flagged.
+Severity is `chatward.schema.severity`: swearing at nobody ranks below insults, and above doubt whether there is anything. Of n clean lines that weren't trained on, k = floor(budget x n / 1000) may be flagged.
 
 * Where k is 1 or more, the threshold is the next number above the (k + 1)-th largest score: the inverse of the empirical
   distribution (Hyndman and Fan 1996, definition 1), of which it takes the end where no more than k lines score as high.

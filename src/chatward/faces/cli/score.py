@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chatward.errors import UsageError
+from chatward.schema import SEVERITY
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -174,7 +175,7 @@ def _words(threshold: Threshold) -> str:
     fewest, most = threshold.wrong_flags
     source = "extrapolated from" if threshold.extrapolated else "counted on"
     return (
-        f"where p(mild) / 2 + p(toxic) is {threshold.threshold:.6f} or more: for {threshold.budget:g} wrong flags per 1,000 clean "
+        f"where {SEVERITY} is {threshold.threshold:.6f} or more: for {threshold.budget:g} wrong flags per 1,000 clean "
         f"messages ({fewest:.2g} to {most:.2g}; {source} {threshold.lines:,} lines)"
     )
 
