@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ from scipy.stats import norm
 from chatward import Detector, artifact
 from chatward.errors import ManifestError
 from chatward.schema import Prediction, Threshold
-from chatward.training.thresholds import BUDGETS, FEWEST_LINES, thresholds
-from tests.conftest import Run
+from chatward.training.thresholds import BUDGETS, FEWEST_LINES, counted_threshold, thresholds
+from tests.conftest import ROOT, Run
+
+SAMPLE = ROOT / "src" / "chatward" / "data" / "sample"
 
 GROUPS, SIZE = 400, 10
 
@@ -99,6 +103,13 @@ def test_too_few_lines_or_groups_give_none() -> None:
     few = FEWEST_LINES - 1
     assert thresholds(np.linspace(0, 1, few), [str(i) for i in range(few)]) == {}
     assert thresholds(np.linspace(0, 1, 1000), [str(i % 9) for i in range(1000)]) == {}
+
+
+def test_one_threshold_is_that_of_all() -> None:
+    scores = np.random.default_rng(1).random(3000)
+    every = thresholds(scores, [str(i) for i in range(3000)])
+    assert counted_threshold(scores, 5) == every["5"]["threshold"]
+    assert (scores >= counted_threshold(scores, 5)).sum() == 15
 
 
 # In the model folder
@@ -298,3 +309,17 @@ def test_a_column_of_that_name_is_not_written_over(
 
 def test_the_budgets_are_those_promised() -> None:
     assert BUDGETS == (10, 5, 1, 0.1)
+
+
+def test_benchmark_reads_the_lines_kept_out(trained: Path, tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "benchmarks" / "thresholds.py", "--model", trained, "--data"]
+    done = subprocess.run([*command, SAMPLE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((trained / "run.json").read_text())["chat"]["conda"]["held"]
+    counts = [int(line.split("|")[2]) for line in done.stdout.splitlines()[3:]]
+    assert sum(counts) == kept > 0
+    (tmp_path / "conda").mkdir()
+    lines = (SAMPLE / "conda" / "train.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "conda" / "train.csv").write_text("".join(lines[:-1]), encoding="utf-8")
+    done = subprocess.run([*command, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 2 and "that it was kept out" in done.stderr

@@ -90,6 +90,17 @@ def thresholds(
     return found
 
 
+def counted_threshold(scores: Sequence[float] | NDArray[Any], budget: float) -> float:
+    """Return the threshold counted on *scores* of clean lines, for so many wrong flags per 1,000; above all of them where they are too few."""
+    ranked = np.sort(np.asarray(scores, np.float64))
+    return float(_counted(ranked, budget / 1000))
+
+
+def _counted(ranked: NDArray[np.float64], share: float) -> np.float64:
+    """Return the next number above the score that the allowed wrong flags follow. ranked: ascending."""
+    return np.float64(np.nextafter(ranked[len(ranked) - 1 - _allowed(share, len(ranked))], 2))
+
+
 def _resampled(ranked: NDArray[np.float64], samples: Samples) -> Iterator[NDArray[np.float64]]:
     for block in samples.blocks():
         for counts in block:
@@ -99,7 +110,7 @@ def _resampled(ranked: NDArray[np.float64], samples: Samples) -> Iterator[NDArra
 def _estimates(ranked: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return 2 x budgets: the counted and the extrapolated thresholds. ranked: scores, ascending."""
     lines = len(ranked)
-    counted = [np.nextafter(ranked[lines - 1 - _allowed(share, lines)], 2) for share in shares]
+    counted = [_counted(ranked, share) for share in shares]
     tail = _tail_lines(lines)
     odds = logit(np.clip(ranked[lines - 1 - tail :], _SURE, 1 - _SURE))
     extrapolated = expit(odds[0] + _exceeded(odds[1:] - odds[0], lines * shares / tail))
