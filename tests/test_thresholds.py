@@ -138,6 +138,10 @@ def give(folder: Path, held: object) -> None:
 
 def test_a_detector_has_what_its_model_holds(trained: Path, model_copy: Path) -> None:
     assert Detector.load(trained).thresholds == {}, "a model that nobody measured on clean lines"
+    assert Detector.load(trained).threshold is None
+    give(model_copy, {"10": found(0.8)})
+    by_default = Detector.load(model_copy).threshold
+    assert by_default is not None and (by_default.budget, by_default.threshold) == (10, 0.8)
     give(model_copy, {"1": found(0.9), "0.1": found(0.97, extrapolated=True)})
     held = Detector.load(model_copy).thresholds
     assert held == {

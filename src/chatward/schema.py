@@ -19,6 +19,9 @@ LEAST_CONTRIBUTION: Final = 0.1
 RANKED_BY: Final = "severity"
 """What thresholds compare, as a model folder names it."""
 
+DEFAULT_BUDGET: Final = 10.0
+"""Wrong flags per 1,000 clean messages where nobody asks for another number."""
+
 SEVERITIES: Final = (0.0, 0.8, 1.0)
 """How severe each of `LABELS` is. Mild is nearer to toxic than to clean, so that doubt between those two ranks above doubt whether there
 is anything at all; chosen by recall at few false alarms (docs/experiments.md)."""

@@ -14,7 +14,7 @@ from chatward import artifact
 from chatward.detection.backend import OnnxBackend, usable_cores
 from chatward.detection.explain import explain
 from chatward.errors import MessageTypeError
-from chatward.schema import LABELS, Explanation, Prediction, Threshold
+from chatward.schema import DEFAULT_BUDGET, LABELS, Explanation, Prediction, Threshold
 from chatward.text import normalise, normalise_with_offsets
 
 if TYPE_CHECKING:
@@ -72,6 +72,11 @@ class Detector:
             )
             for budget, found in self.manifest.thresholds.items()
         }
+
+    @property
+    def threshold(self) -> Threshold | None:
+        """The default one of `thresholds`, for `DEFAULT_BUDGET`; None where the model has none for it."""
+        return self.thresholds.get(DEFAULT_BUDGET)
 
     def predict(self, messages: Iterable[str]) -> list[Prediction]:
         """Classify *messages*; one prediction each, in order.
