@@ -21,7 +21,6 @@ import csv
 import io
 import json
 import re
-import shlex
 import sys
 import unicodedata
 from collections import Counter
@@ -31,15 +30,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from options import parsed, parser_of
+from options import asked, parsed, parser_of
 
 from chatward import Detector, __version__, artifact
 from chatward.data.evasion import WAYS, perturb
 from chatward.data.sources import Rows, Source, read_rows, read_text
-from chatward.data.splits import fold_of
-from chatward.errors import ChatwardError, MissingColumnError, UsageError, without_paths
+from chatward.errors import ChatwardError, MissingColumnError, UsageError
 from chatward.evaluation.bootstrap import mean
-from chatward.lab.rows import Record, chat_kept_out, cut_in, fold_rows, read_record
+from chatward.lab.rows import Record, chat_kept_out, cut_in, fold_rows, places_kept_out, read_record
 from chatward.schema import LABELS
 
 if TYPE_CHECKING:
@@ -98,8 +96,7 @@ def read_sets(
                 )
             places, why = [i for i, line in enumerate(rows.lines) if line in lines], "those of --rows"
         elif chat:
-            folds, seed = chat[0].held_folds, chat[1]
-            places = [i for i, group in enumerate(rows.groups) if fold_of(group, folds, seed) == 0]
+            places = places_kept_out(rows, chat)
             why = "kept out of training"
         elif cut:
             places, why = fold_rows(rows, cut), "kept out of training"
@@ -223,7 +220,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     detectors = {who: Detector.load(str(folder)) for who, folder in folders.items()}
     return {
         "chatward": __version__,
-        "command": without_paths(shlex.join(["python", "benchmarks/evasion.py", *sys.argv[1:]])),
+        "command": asked(),
         "machine": artifact.machine(),
         "seed": options.seed,
         "models": {who: described(folder) for who, folder in folders.items()},

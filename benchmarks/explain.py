@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import shlex
 import sys
 import time
 import zlib
@@ -25,15 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import parsed, parser_of
+from options import asked, parsed, parser_of
 
 from chatward import Detector, __version__, artifact
 from chatward.data.slots import spans
 from chatward.data.sources import ChatSource, read_rows, read_text
-from chatward.data.splits import fold_of
-from chatward.errors import ChatwardError, without_paths
+from chatward.errors import ChatwardError
 from chatward.evaluation.bootstrap import mean
-from chatward.lab.rows import chat_kept_out, read_record
+from chatward.lab.rows import chat_kept_out, places_kept_out, read_record
 from chatward.schema import LABELS, Explanation
 
 CONDA = ChatSource(
@@ -77,17 +75,17 @@ def read_lines(data: Path, model: Path) -> tuple[list[Line], dict[str, Any]]:
     path, record = data / CONDA.file, read_record(model)
     rows = read_rows(data, CONDA, of_recipe=False)
     chat = chat_kept_out(record, path) if record else None
-    folds, seed = (chat[0].held_folds, chat[1]) if chat and chat[0].group == CONDA.group else (0, 0)
+    kept = set(places_kept_out(rows, chat)) if chat and chat[0].group == CONDA.group else None
     lines, every, lost = list[Line](), 0, 0
-    for text, tagged, group in zip(rows.originals, rows.slots, rows.groups, strict=True):
+    for i, (text, tagged, group) in enumerate(zip(rows.originals, rows.slots, rows.groups, strict=True)):
         marked = [(start, end) for start, end, kind in spans(text, tagged, CONDA.kinds) if kind == 0]
         if len(marked) < tagged.count(" (T),"):
             lost += 1
         elif marked:
             every += 1
-            if not folds or fold_of(group, folds, seed) == 0:
+            if kept is None or i in kept:
                 lines.append(Line(text, marked, group.partition("=")[2]))
-    which = "kept out of training" if folds else "all, trained on or not"
+    which = "all, trained on or not" if kept is None else "kept out of training"
     return lines, {"lines": len(lines), "of": every, "which": which, "not_aligned": lost}
 
 
@@ -158,7 +156,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     manifest = detector.manifest
     return {
         "chatward": __version__,
-        "command": without_paths(shlex.join(["python", "benchmarks/explain.py", *sys.argv[1:]])),
+        "command": asked(),
         "machine": {**artifact.machine(), "threads": detector.threads},
         "model": {
             "name": manifest.name,

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import sys
 from pathlib import Path
+
+from chatward.errors import without_paths
 
 
 def parser_of(about: str | None) -> argparse.ArgumentParser:
@@ -28,3 +32,8 @@ def parsed(parser: argparse.ArgumentParser, *, needs_data: bool = True) -> argpa
     if options.out and options.out.exists():
         parser.error(f"{str(options.out)!r} is there already: give another --out, or remove it first")
     return options
+
+
+def asked() -> str:
+    """Return the command that was given, for a report: without paths of this machine."""
+    return without_paths(shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]))

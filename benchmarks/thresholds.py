@@ -11,19 +11,16 @@ of the halves. No line is printed.
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import parsed, parser_of
+from options import asked, parsed, parser_of
 
 from chatward import Detector, __version__, artifact
 from chatward.data.sources import read_rows
-from chatward.data.splits import fold_of
-from chatward.errors import ChatwardError, UsageError, without_paths
-from chatward.lab.rows import chat_kept_out, read_record
+from chatward.errors import ChatwardError, UsageError
+from chatward.lab.rows import chat_kept_out, places_kept_out, read_record
 from chatward.schema import LABELS
 from chatward.training.thresholds import BUDGETS, counted_threshold
 
@@ -39,9 +36,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(
             f"{model.name!r} says of no line of {str(path)!r} that it was kept out: give the rows it was trained on"
         )
-    source, seed = kept
-    rows = read_rows(options.data, source, of_recipe=False)
-    places = [i for i, group in enumerate(rows.groups) if fold_of(group, source.held_folds, seed) == 0]
+    rows = read_rows(options.data, kept[0], of_recipe=False)
+    places = places_kept_out(rows, kept)
     answers = Detector.load(model).predict([rows.originals[i] for i in places])
     severities = np.array([answer.severity for answer in answers])
     called = np.array([answer.label != LABELS[0] for answer in answers])
@@ -50,7 +46,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     named = list(dict.fromkeys(intents.tolist()))
     return {
         "chatward": __version__,
-        "command": without_paths(shlex.join(["python", "benchmarks/thresholds.py", *sys.argv[1:]])),
+        "command": asked(),
         "model": {"graph_sha256": artifact.read_manifest(model).files[artifact.GRAPH_FILE]},
         "lines": {intent: int((intents == intent).sum()) for intent in named},
         "called": {intent: float(called[intents == intent].mean()) for intent in named},
@@ -58,7 +54,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "budgets": {
             f"{budget:g}": _crossed(severities, intents, groups, budget, options.seed, named)
             for budget in BUDGETS
-            if budget * (intents == CLEAN).sum() / 2000 >= 1  # a half must be able to show it
+            if budget * (intents == CLEAN).sum() / 2000 >= 2  # halves of unequal size must be able to show it
         },
     }
 
@@ -79,7 +75,8 @@ def _crossed(
         for one, other in ((chosen, ~chosen), (~chosen, chosen)):
             threshold = counted_threshold(severities[one & (intents == CLEAN)], budget)
             for intent, shares in found.items():
-                shares.append(float((severities[other & (intents == intent)] >= threshold).mean()))
+                if (rows := other & (intents == intent)).any():
+                    shares.append(float((severities[rows] >= threshold).mean()))
     return {
         intent: {"flagged": float(np.mean(shares)), "range": np.percentile(shares, (2.5, 97.5)).tolist()}
         for intent, shares in found.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import subprocess
 import sys
@@ -117,7 +118,7 @@ def test_one_threshold_is_that_of_all() -> None:
 
 def found(threshold: float = 0.5, **changes: Any) -> dict[str, Any]:
     entry = {
-        "score": "severity",
+        "score": "0.8 p(mild) + p(toxic)",
         "threshold": threshold,
         "low": threshold / 2,
         "high": (1 + threshold) / 2,
@@ -313,6 +314,24 @@ def test_a_column_of_that_name_is_not_written_over(
 
 def test_the_budgets_are_those_promised() -> None:
     assert BUDGETS == (10, 5, 1, 0.1)
+
+
+def test_benchmark_crosses_halves_of_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    spec = importlib.util.spec_from_file_location(
+        "benchmark_of_thresholds", ROOT / "benchmarks" / "thresholds.py"
+    )
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    chance = np.random.default_rng(0)
+    intents = np.array(["O"] * 4000 + ["E"] * 400 + ["A"])
+    severities = np.concatenate([chance.random(4000), 0.9 + chance.random(400) / 5, [0.5]])
+    groups = np.arange(4401).astype(str)
+    found = module._crossed(severities, intents, groups, 10, 0, ["O", "E", "A"])
+    assert found["O"]["flagged"] == pytest.approx(0.01, abs=0.001)
+    assert found["E"]["flagged"] == pytest.approx((1.1 - 0.99) / 0.2, abs=0.05), "uniform from 0.9 to 1.1"
+    assert found["A"]["flagged"] == 0, "the one line is there in half of the halves"
 
 
 def test_benchmark_reads_the_lines_kept_out(trained: Path, tmp_path: Path) -> None:

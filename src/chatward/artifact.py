@@ -38,7 +38,7 @@ from chatward.errors import (
     ModelNotFoundError,
     OutputError,
 )
-from chatward.schema import LABELS, RANKED_BY
+from chatward.schema import LABELS, SEVERITY
 from chatward.text import NORMALISER_VERSION, VERSIONS
 
 FORMAT: Final = 1
@@ -258,7 +258,7 @@ def _usable(budget: str, found: Any) -> bool:
     """Return whether *found* is a whole threshold: 0 <= low <= threshold <= high <= 1, and what is known of it."""
     numbers = ("low", "threshold", "high", "flags_low", "flags_high", "lines", "groups")
     try:
-        if found["score"] == RANKED_BY and isinstance(found["extrapolated"], bool) and 0 < float(budget) < 1000:
+        if found["score"] == SEVERITY and isinstance(found["extrapolated"], bool) and 0 < float(budget) < 1000:
             low, threshold, high, fewest, most, lines, groups = (float(found[key]) for key in numbers)
             return 0 <= low <= threshold <= high <= 1 and 0 <= fewest <= most <= 1000 and 0 < groups <= lines
     except (KeyError, TypeError, ValueError):

@@ -16,9 +16,6 @@ LEAST_CONTRIBUTION: Final = 0.1
 """A word that raises the flag score by no more than this isn't shown as a reason."""
 
 
-RANKED_BY: Final = "severity"
-"""What thresholds compare, as a model folder names it."""
-
 DEFAULT_BUDGET: Final = 10.0
 """Wrong flags per 1,000 clean messages where nobody asks for another number."""
 
@@ -27,7 +24,7 @@ SEVERITIES: Final = (0.0, 0.8, 1.0)
 is anything at all; chosen by recall at few false alarms (docs/experiments.md)."""
 
 SEVERITY: Final = f"{SEVERITIES[1]:g} p(mild) + p(toxic)"
-"""Severity, as people read it."""
+"""Severity, as people read it, and as a model folder names what its thresholds compare."""
 
 
 def severity(probabilities: Iterable[float]) -> float:

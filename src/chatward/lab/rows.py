@@ -13,7 +13,7 @@ import numpy as np
 from chatward import artifact, carbon
 from chatward.data.labelled import read_labelled
 from chatward.data.sources import ChatSource, Rows, Source, read_header, read_rows
-from chatward.data.splits import HoldOut, hold_out
+from chatward.data.splits import HoldOut, fold_of, hold_out
 from chatward.errors import EmptyDataError, ManifestError, UsageError
 from chatward.evaluation.slices import Slice, slices
 from chatward.schema import LABELS
@@ -193,6 +193,12 @@ def chat_kept_out(record: Record, path: Path) -> tuple[ChatSource, int] | None:
     sets = (record["recipe"].get("adapt") or {}).get("sets", [])
     source = next((ChatSource(**entry) for entry in sets if entry["name"] == name), None)
     return (source, record["recipe"]["seed"]) if source and source.held_folds else None
+
+
+def places_kept_out(rows: Rows, kept: tuple[ChatSource, int]) -> list[int]:
+    """Return the places of the *rows* of a set that its first stage kept out. kept: from `chat_kept_out`; *rows* read as that says."""
+    source, seed = kept
+    return [i for i, group in enumerate(rows.groups) if fold_of(group, source.held_folds, seed) == 0]
 
 
 def _cut_of(path: Path, rows: Rows, records: Sequence[Record], held_out: HoldOut) -> Cut | None:

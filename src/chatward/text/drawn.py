@@ -1,4 +1,5 @@
-"""Letters drawn with signs: ``|<`` for k, ``(_)`` for u, ``cl`` for d. Read back only where a word worth hiding comes out.
+"""Letters drawn with signs: ``|<`` for k, ``(_)`` for u, ``cl`` for d beside those. Read back only where a word worth hiding comes out,
+and no word stands there already.
 
 The shapes are those of common lists of leet; nothing here knows how often each is used.
 """
@@ -6,6 +7,7 @@ The shapes are those of common lists of leet; nothing here knows how often each 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from functools import cache, lru_cache
 from typing import Final
@@ -42,8 +44,9 @@ _SHAPES: Final = {
     "z": "2 7_ %",
 }
 _SIGN: Final = re.compile(r"[^A-Za-z0-9\s]")
-# "v" and "z" among letters alone: "pvssy", "azzhole".
-_ALONE: Final = re.compile(r"[A-Za-z]*[vVzZ][A-Za-z]*")
+# "v" and "z" among letters alone: "pvssy", "azzhole", "noobz", but not "Zucker".
+_ALONE: Final = re.compile(r"[a-z]*(?:v|z$|zz|sz|zs)[a-z]*")
+_AROUND: Final = re.compile(r"^[^a-z0-9]+|[^a-z0-9]+$")
 _TOKEN: Final = re.compile(r"\S+")
 _BEFORE: Final = "\"'("
 _AFTER: Final = ".,!?;:\"')\u2026"
@@ -55,11 +58,13 @@ Node = dict[str, "Node | str"]
 
 
 def drawn(text: str, kept: list[tuple[int, int]]) -> list[tuple[int, int, str]]:
-    """Return each word of *text* that is drawn with signs as the word worth hiding it is. kept: spans to leave alone, such as addresses."""
+    """Return each word of *text* that is drawn with signs as the word worth hiding it is. kept: spans to leave alone, such as addresses, in order."""
     edits = []
     for found in _TOKEN.finditer(text):
         token, (start, end) = found[0], found.span()
-        if len(token) > _LONGEST or any(a < end and start < b for a, b in kept):
+        # The last span that begins before the token's end is the only one that may reach it.
+        at = bisect_left(kept, (end, 0))
+        if len(token) > _LONGEST or (at and kept[at - 1][1] > start):
             continue
         ahead = len(token) - len(token.lstrip(_BEFORE))
         behind = len(token) - len(token.rstrip(_AFTER))
@@ -76,7 +81,8 @@ def drawn(text: str, kept: list[tuple[int, int]]) -> list[tuple[int, int, str]]:
 def _read(core: str) -> str | None:
     """Return the word worth hiding that *core* draws; None where it is a word, or none comes out."""
     low = core.lower()
-    if not any("a" <= c <= "z" for c in low) or low in known():
+    # "(nuts)", "!dota" and "who&" are words between signs.
+    if not any("a" <= c <= "z" for c in low) or _AROUND.sub("", low) in known():
         return None
     if not _SIGN.search(low) and (len(low) <= _SHORTEST or not _ALONE.fullmatch(low)):
         return None

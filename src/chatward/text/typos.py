@@ -29,10 +29,6 @@ _SHORT: Final = {
     "scks": "sucks",
     "dck": "dick",
     "cck": "cock",
-    "dmb": "dumb",
-    "shts": "shits",
-    "rpe": "rape",
-    "trd": "tard",
     "fuckign": "fucking",
     "fuckng": "fucking",
 }

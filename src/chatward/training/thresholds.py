@@ -24,7 +24,7 @@ from scipy.special import expit, logit
 from scipy.stats import beta
 
 from chatward.evaluation.bootstrap import FEWEST_GROUPS, Samples, interval
-from chatward.schema import RANKED_BY
+from chatward.schema import SEVERITY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +52,7 @@ def thresholds(
 
     scores: severities, from 0 to 1, of clean lines of groups that no stage trained on. groups: which belong together, a name a line.
 
-    Each entry: score, what the threshold compares (`RANKED_BY`); threshold, with its 95 % interval low to high; flags_low to flags_high, the 95 % interval of the wrong flags
+    Each entry: score, what the threshold compares (`SEVERITY`); threshold, with its 95 % interval low to high; flags_low to flags_high, the 95 % interval of the wrong flags
     per 1,000 clean lines that it gives; lines, groups; extrapolated.
     """
     ranked = np.asarray(scores, np.float64)
@@ -77,7 +77,7 @@ def thresholds(
         flagged = int((ranked >= threshold).sum())
         fewest, most = _clopper_pearson(flagged / effect, len(ranked) / effect)
         found[f"{budget:g}"] = {
-            "score": RANKED_BY,
+            "score": SEVERITY,
             "threshold": float(threshold),
             "low": float(min(ends)),
             "high": float(max(ends)),
