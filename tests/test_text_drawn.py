@@ -20,6 +20,10 @@ from chatward.text import normalise, normalise_with_offsets
         ("azzhole", "asshole"),
         ("noobz", "noobs"),
         ("pvzsy", "pussy"),
+        ("fkin", "fuckin"),
+        ("$hit", "shit"),
+        ("!d!ot", "idiot"),
+        ("(unt", "cunt"),
         ('"n()ob!"', '"noob!"'),
     ],
 )
@@ -31,7 +35,7 @@ def test_drawn_letters_are_read(drawn: str, word: str) -> None:
 @pytest.mark.parametrize(
     "text",
     "(nuts) (nut) (own) (eat) (ripped) (baron) !dota |dota :dota: !until did() club() put() who& &ban $ult "
-    "Zucker zemen pizza lazy :) <3 (_) |_| 2hit 7.1 /all -gg 100% 3/5/7 [A] x() 50:50 n/a w/o b/c c++ >:(".split(),
+    "(rap) (heat) +its +rolls Zucker zemen pizza lazy :) <3 (_) |_| 2hit 7.1 /all -gg 100% 3/5/7 [A] x() 50:50 n/a w/o b/c c++ >:(".split(),
 )
 def test_what_only_looks_drawn_stays(text: str) -> None:
     assert normalise(text) == text

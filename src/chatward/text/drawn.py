@@ -46,6 +46,7 @@ _SHAPES: Final = {
 _SIGN: Final = re.compile(r"[^A-Za-z0-9\s]")
 # "v" and "z" among letters alone: "pvssy", "azzhole", "noobz", but not "Zucker".
 _ALONE: Final = re.compile(r"[a-z]*(?:v|z$|zz|sz|zs)[a-z]*")
+_BRACKETED: Final = re.compile(r"\([a-z]+\)?|[a-z]+\)")
 _AROUND: Final = re.compile(r"^[^a-z0-9]+|[^a-z0-9]+$")
 _TOKEN: Final = re.compile(r"\S+")
 _BEFORE: Final = "\"'("
@@ -81,6 +82,8 @@ def drawn(text: str, kept: list[tuple[int, int]]) -> list[tuple[int, int, str]]:
 def _read(core: str) -> str | None:
     """Return the word worth hiding that *core* draws; None where it is a word, or none comes out."""
     low = core.lower()
+    if _BRACKETED.fullmatch(low):
+        return None
     # "(nuts)", "!dota" and "who&" are words between signs.
     if not any("a" <= c <= "z" for c in low) or _AROUND.sub("", low) in known():
         return None

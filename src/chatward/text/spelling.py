@@ -74,6 +74,7 @@ _NUMBER: Final = re.compile(
     r"\d*(?:1st|[1235-9]nd|3rd|\dth)|\d+(?:st|rd|th|k|m|s|x|h|d|g|hp|am|pm|min|mins|sec|secs|hr|hrs|mmr|pts|gold|lvl|lvls|kills?|ms|fps|v\d+|vs\d+|real|ever|life|head|fun|ez|u|me|day|nite|night)?",
     re.IGNORECASE,
 )
+_BEFORE: Final = "(+|!"
 _TRAILING: Final = re.compile(r"[A-Za-z]+\d+")
 _CENSORED: Final = "fuck fucking shit bitch cunt nigger nigga asshole retard motherfucker"
 _FIRST_LETTERS: Final = {(word[0], len(word)): word for word in _CENSORED.split()}
@@ -180,6 +181,8 @@ def respelled(text: str) -> list[Edit]:
             text[start - 1 : start].isalpha() or text[end : end + 1].isalpha()
         ):  # part of a word with other letters
             continue
+        if found[0][0] == "(" and text[end : end + 1] == ")":  # a bracket, not a "c"
+            continue
         if (new := _respelled(found[0])) is not None and new != found[0]:
             edits.append((start, end, new))
     edits.sort()
@@ -198,6 +201,8 @@ def _respelled(word: str) -> str | None:
     if not _SUSPECT.search(word):
         return None
     if not any(c.isalpha() for c in low) or len(low) > _LONGEST or _NUMBER.fullmatch(low):
+        return None
+    if low[0] in _BEFORE and low[1:] in known():  # "(rap)", "+its"
         return None
     sure, likely = _sure(low), _likely(low)
     for reading in _readings(low):

@@ -29,6 +29,8 @@ _SHORT: Final = {
     "scks": "sucks",
     "dck": "dick",
     "cck": "cock",
+    "fkin": "fuckin",
+    "fukkin": "fuckin",
     "fuckign": "fucking",
     "fuckng": "fucking",
 }

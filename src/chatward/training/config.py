@@ -121,12 +121,19 @@ class Finetune:
 
 @dataclass(frozen=True)
 class Evasion:
-    """Spelling around the filter, drawn anew each time a row is read (`chatward.data.evasion`), in every stage.
+    """Spelling around the filter, drawn anew each time a row is read (`chatward.data.evasion`).
 
     share: of the rows of a step, 0 to 1; where a row makes two passes (`Finetune.consistency`), of the second only.
+    adapting: the same in the first stage, whose rows make one pass; None for *share*.
     """
 
     share: float = _range(0, 1, 0.0)
+    adapting: float | None = _range(0, 1, None)
+
+    @property
+    def first(self) -> float:
+        """The share in the first stage."""
+        return self.share if self.adapting is None else self.adapting
 
 
 @dataclass(frozen=True)

@@ -90,4 +90,4 @@ def _fold(session: Session, adapted: Stage, folds: int, fold: int) -> tuple[Spli
 
 def _later_stages(session: Session) -> dict[str, Any]:
     recipe = asdict(session.recipe)
-    return {name: recipe[name] for name in ("adapt", "distil", "finetune")}
+    return {name: recipe[name] for name in ("adapt", "distil", "finetune", "evasion")}

@@ -63,6 +63,7 @@ def distil(session: Session, adapted: Stage, rows: Collection[int], name: str = 
         corpus.labels,
         session.lessons.facts,
         sorted(rows),
+        session.recipe.evasion.share,
     )
     mark = fingerprint(session, "distil", own, asdict(adapting), adapted.mark)
     done = session.work / f"distilled-{mark[:12]}.safetensors"

@@ -45,7 +45,8 @@ def adapt(session: Session) -> Stage:
         return Stage({}, {})
     seen, sets = set(session.corpus.keys), session.chat
     facts = {name: rows.facts for name, rows in sets.items()}
-    mark = fingerprint(session, "adapt", asdict(settings), facts, sorted(seen))
+    share = session.recipe.evasion.first
+    mark = fingerprint(session, "adapt", asdict(settings), facts, sorted(seen), share)
     if settings.epochs == 0:
         return Stage({}, {}, mark)
     done = session.work / f"adapted-{mark[:12]}.safetensors"
@@ -63,7 +64,7 @@ def adapt(session: Session) -> Stage:
         columns[name] = slice(width, width + targets.shape[1])
         width += targets.shape[1]
         tokens = session.backbone.encode(rows.texts)
-        weights, varied = torch.tensor(rows.weights), session.varied(rows.texts, tokens)
+        weights, varied = torch.tensor(rows.weights), session.varied(rows.texts, tokens, share)
         tasks.append(Task(tokens, targets, weights, columns[name], varied, _kinds(session, rows)))
     seed = session.recipe.seed
     model = session.backbone.classifier(width, settings.optimiser.dropout, seed)

@@ -81,7 +81,7 @@ def _member(session: Session, start: Stage, split: Split, name: str, number: int
         )
     own = {k: v for k, v in asdict(settings).items() if k != "members"}
     rows = (session.corpus.facts, session.corpus.labels, session.lessons.facts, split.train, split.held)
-    mark = fingerprint(session, "member", own, rows, start.mark, number)
+    mark = fingerprint(session, "member", own, rows, start.mark, number, session.recipe.evasion.share)
     done = _file(session, mark)
     if saved := checkpoint.load(done, mark):
         logits = saved.tensors.pop("logits").numpy()

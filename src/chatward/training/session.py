@@ -6,12 +6,13 @@ import hashlib
 import importlib.metadata
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from chatward import __version__
+from chatward import __version__, text
 from chatward.data.corrections import Corrections, apply
 from chatward.data.prepare import Corpus, Distinct, distinct, gather, lessons
 from chatward.data.splits import HoldOut, hold_out
@@ -53,9 +54,11 @@ class Session:
     def pad_id(self) -> int:
         return int(self.backbone.tokenizer.pad_token_id)
 
-    def varied(self, texts: list[str], tokens: list[list[int]]) -> Varied | None:
-        """Return what disguises *texts* while they are trained on; None where the recipe wants none. tokens: theirs."""
-        share = self.recipe.evasion.share
+    def varied(self, texts: list[str], tokens: list[list[int]], share: float | None = None) -> Varied | None:
+        """Return what disguises *texts* while they are trained on; None where none is to be. tokens: theirs. share: of them; None for
+        that of the later stages.
+        """
+        share = self.recipe.evasion.share if share is None else share
         return Disguise(texts, tokens, self.backbone.encode, share) if share else None
 
 
@@ -104,7 +107,7 @@ def open_session(
     seen = set(corpus.keys)
     sets = recipe.adapt.sets if recipe.adapt else []
     chat = {source.name: distinct(data, source, seen, recipe.seed) for source in sets}
-    texts = [text for rows in chat.values() for text in rows.texts]
+    texts = [line for rows in chat.values() for line in rows.texts]
     name = backbone or recipe.backbone
     toy = name == TINY
     if toy:
@@ -138,11 +141,21 @@ def _trained_on(corpus: Corpus, held_out: HoldOut | None, seed: int) -> list[str
 def fingerprint(session: Session, *parts: Any) -> str:
     """Return a SHA-256 of everything that decides a stage's result, *parts* being what is the stage's own."""
     recipe = session.recipe
-    code = (__version__, NORMALISER_VERSION, versions())
+    code = (__version__, NORMALISER_VERSION, _normaliser(), versions())
     tokens = (recipe.tokens.closing, session.backbone.words)
-    how = (recipe.seed, recipe.max_tokens, recipe.precision, recipe.pooling, recipe.evasion.share)
+    how = (recipe.seed, recipe.max_tokens, recipe.precision, recipe.pooling)
     common = (code, session.backbone_identity, *how, tokens)
     return hashlib.sha256(json.dumps([common, parts], sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _normaliser() -> str:
+    """Return the SHA-256 of the normaliser's code and words: while a version is in the making, its number says too little."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(text.__file__).parent.iterdir()):
+        if path.suffix in (".py", ".txt", ".tsv"):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:
