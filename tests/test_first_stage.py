@@ -21,7 +21,7 @@ from chatward.errors import RecipeError
 from chatward.schema import LABELS
 from chatward.text import letters, normalise
 from chatward.training.aids import NO_KIND, Aids, Vocabulary, kinds_of_tokens
-from chatward.training.config import Adapt, Optimiser, Tokens, read_recipe
+from chatward.training.config import Adapt, Evasion, Optimiser, Tokens, read_recipe
 from chatward.training.disguise import Disguise
 from chatward.training.distil import weighed
 from chatward.training.encoder import open_backbone
@@ -250,3 +250,8 @@ def test_the_shipped_lessons_are_whole_and_not_those_of_the_functional_suite() -
     assert not set(taught) & set(cases)
     near = [t for t in taught if process.extractOne(t, cases, scorer=fuzz.ratio, score_cutoff=88)]
     assert near == []
+
+
+def test_the_first_stage_may_be_spared_disguise() -> None:
+    assert Evasion(share=0.4).first == 0.4
+    assert Evasion(share=0.4, adapting=0.0).first == 0.0
