@@ -31,6 +31,7 @@ CHAT = "good all noob NOOB FUck FUCk plss n00b f*ck no.ob a i u r 4 2ez 5v5 sooo
         # Beside a disguised word, words that are whole in another alphabet are disguised as well.
         ("уоu ѕtupіd ріg", "you stupid pig"),
         ("REport FUck", "report fuck"),
+        ("rpe dmb sfu shti idito trahs", "rape dumb stfu shit idiot trash"),
     ],
 )
 def test_what_is_undone(text: str, expected: str) -> None:
@@ -48,6 +49,7 @@ def test_what_is_undone(text: str, expected: str) -> None:
         "me+ gg+ A+",
         "no7 on3 is3 bo3 bo5 ti7 ps4 10t 7win 4all 3nd 2nd",
         "q w e r t y",
+        "coon maam stuf sit gy",
         "x-ray e-girl pro-noob U-S-A gg.wp",
     ],
 )

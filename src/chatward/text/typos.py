@@ -1,6 +1,7 @@
 """One letter left out, or two that changed places, in words that players hide and in the commonest others.
 
-Only in words that are none, and never the first letter or the last, which people who want to be understood leave in place.
+Only in words that are none. The first letter stays in place, by which people who want to be understood are understood, and
+mostly the last: only in words worth hiding may it change places with the one before ("idito").
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from chatward.text.words import known, ranks, targets
 
 _FEWEST_LEFT: Final = 5  # letters of a word of which one may be missing: of fewer, too many words are left
 _FEWEST_SWAPPED: Final = 4
+_FEWEST_LAST_SWAPPED: Final = 5  # of fewer, too many words and names come out: "coon", "maam"
 _COMMON: Final = 3000
 _FEWEST_COMMON: Final = 5
 _SHORT: Final = {
@@ -29,6 +31,26 @@ _SHORT: Final = {
     "scks": "sucks",
     "dck": "dick",
     "cck": "cock",
+    "cok": "cock",
+    "cokc": "cock",
+    "crp": "crap",
+    "dikc": "dick",
+    "dmb": "dumb",
+    "dubm": "dumb",
+    "fukc": "fuck",
+    "jrk": "jerk",
+    "pdo": "pedo",
+    "prn": "porn",
+    "pss": "piss",
+    "nobo": "noob",
+    "rpe": "rape",
+    "scm": "scum",
+    "sfu": "stfu",
+    "shti": "shit",
+    "slt": "slut",
+    "sukc": "suck",
+    "trd": "tard",
+    "wnk": "wank",
     "fkin": "fuckin",
     "fukkin": "fuckin",
     "fuckign": "fucking",
@@ -44,6 +66,8 @@ def misspelt() -> dict[str, str]:
         if len(word) >= _FEWEST_SWAPPED:
             for wrong in _swapped(word):
                 found.setdefault(wrong, word)
+        if len(word) >= _FEWEST_LAST_SWAPPED:
+            found.setdefault(word[:-2] + word[-1] + word[-2], word)
         if len(word) >= _FEWEST_LEFT:
             for wrong in _left_out(word):
                 found.setdefault(wrong, word)

@@ -12,7 +12,7 @@ from chatward.data.evasion import WAYS, perturb
 from chatward.text import normalise
 
 # What the normaliser undoes is learned already; what it can't has to be learned from examples.
-_OFTEN: Final = {"leet": 3, "dropped": 4, "swapped": 4}
+_OFTEN: Final = {"leet": 3, "dropped": 8, "swapped": 4}
 _SHARES: Final = np.array([_OFTEN.get(way, 1) for way in WAYS]) / sum(_OFTEN.get(way, 1) for way in WAYS)
 _WORD: Final = re.compile(r"[^\W\d_]+")
 
