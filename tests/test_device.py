@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from chatward import Detector
+from chatward.errors import RecipeError
 from chatward.training import device, run
 from tests.conftest import TINY_RECIPE, Run
 
@@ -169,3 +170,27 @@ def test_the_toy_is_the_same_each_time(tmp_path: Path, chatward: Run, backbone: 
     make_bert(tmp_path, lines(), 64)
     for path in made:
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize(("times", "refused"), [(0.6, False), (61.2, True)])
+def test_a_precision_the_processor_has_no_instructions_for(
+    monkeypatch: pytest.MonkeyPatch, times: float, refused: bool
+) -> None:
+    monkeypatch.setattr(
+        device, "_seconds", lambda precision: {torch.float32: 1.0, torch.bfloat16: times}[precision]
+    )
+    device.refuse_slow(torch.device("cpu"), "float32")
+    device.refuse_slow(PRETENDED, "bfloat16")
+    if not refused:
+        device.refuse_slow(torch.device("cpu"), "bfloat16")
+        return
+    with pytest.raises(RecipeError) as error:
+        device.refuse_slow(torch.device("cpu"), "bfloat16")
+    assert str(error.value) == (
+        "precision is 'bfloat16', in which this processor takes 61 times as long as in 'float32': set it to 'float32'"
+    )
+
+
+def test_float32_takes_as_long_as_itself() -> None:
+    device.refuse_slow(torch.device("cpu"), "float32")
+    assert device._seconds(torch.float32) > 0

@@ -190,7 +190,7 @@ class Recipe:
 
     backbone: Hub name or folder, unless ``--backbone`` says otherwise. max_tokens: longest input.
     precision: of PRECISIONS, in which products are computed while training; weights and everything else are float32.
-    bfloat16 is nearly twice as fast on a CPU that has it (AVX-512 BF16, AMX) and slower on one that hasn't.
+    bfloat16 is nearly twice as fast on a CPU that has it (AVX-512 BF16, AMX); on one that hasn't, training refuses it.
     pooling: of POOLINGS: how a message becomes one vector: "own" is the architecture's own way, "mean" makes its last layer anew
     so that it begins as the mean of the tokens (`chatward.training.pooling`).
     card: Markdown for the model card: data and their licences, limits, whatever no run can know.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 import torch
 
-from chatward.errors import UsageError
+from chatward.errors import RecipeError, UsageError
 
 AUTO: Final = "auto"
 _KNOWN: Final = ("cpu", "cuda", "mps")
+_SLOW: Final = 4.0
 
 
 def choose(name: str = AUTO) -> torch.device:
@@ -33,6 +35,32 @@ def choose(name: str = AUTO) -> torch.device:
 def described(device: torch.device) -> str:
     """Return what the run record says of *device*, such as ``cpu`` or ``cuda (Tesla T4)``."""
     return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
+
+
+def refuse_slow(device: torch.device, precision: str) -> None:
+    """Raise RecipeError where products in *precision*, of `config.PRECISIONS`, take more than four times as long as in float32.
+
+    CPUs without instructions for bfloat16 take some sixty times as long, and torch doesn't say which those are; so it is timed,
+    for some milliseconds. GPUs aren't: they are made for it, or as fast as in float32.
+    """
+    if device.type != "cpu" or precision == "float32":
+        return
+    times = _seconds(getattr(torch, precision)) / _seconds(torch.float32)
+    if times > _SLOW:
+        raise RecipeError(
+            f"precision is {precision!r}, in which this processor takes {times:.0f} times as long as in 'float32': "
+            "set it to 'float32'"
+        )
+
+
+def _seconds(precision: torch.dtype) -> float:
+    left, right = (torch.ones(256, 256, dtype=precision) for _ in range(2))
+    taken = []
+    for _ in range(9):  # the first ones set the libraries up
+        begun = time.perf_counter()
+        left @ right
+        taken.append(time.perf_counter() - begun)
+    return min(taken)
 
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:

@@ -25,7 +25,7 @@ from chatward.training.calibrate import odds_shift
 from chatward.training.card import write_card
 from chatward.training.config import Recipe, read_recipe
 from chatward.training.crossval import cross_validate
-from chatward.training.device import AUTO, choose
+from chatward.training.device import AUTO, choose, refuse_slow
 from chatward.training.encoder import shift_outputs
 from chatward.training.export import check_parity, export, golden
 from chatward.training.finetune import Levels, adapt, teach
@@ -181,6 +181,7 @@ def _open(
     held_out: HoldOut | None = None,
 ) -> Session:
     chosen = choose(device)
+    refuse_slow(chosen, recipe.precision)
     work = work or out.with_name(f"{out.name}.training")
     folder = data_folder(data)
     corrections = read_corrections(labels) if labels else None
