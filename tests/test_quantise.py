@@ -44,6 +44,23 @@ def run(path: Path, ids: np.ndarray) -> np.ndarray:
     return np.asarray(session.run(None, {"ids": ids})[0])
 
 
+def tolerance(folder: Path) -> float:
+    """Return how far int8 may be off: more where the processor lets sums of two products overflow, as those without VNNI do.
+
+    Random weights, as here, make them do so far more often than those of an encoder.
+    """
+    node = helper.make_node("MatMulInteger", ["ids", "w"], ["out"])
+    ids = helper.make_tensor_value_info("ids", TensorProto.UINT8, [1, 64])
+    out = helper.make_tensor_value_info("out", TensorProto.INT32, None)
+    weights = numpy_helper.from_array(np.full((64, 64), 127, np.int8), "w")
+    made = helper.make_graph([node], "largest", [ids], [out], [weights])
+    onnx.save(
+        helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "most.onnx"
+    )
+    exact = (run(folder / "most.onnx", np.full((1, 64), 255, np.uint8)) == 64 * 255 * 127).all()
+    return 0.05 if exact else 0.1
+
+
 CALIBRATION = [{"ids": np.arange(1098, dtype=np.int64).reshape(366, 3)}]
 
 
@@ -53,7 +70,7 @@ def test_close_to_fp32_and_four_times_smaller(tmp_path: Path, shared: bool) -> N
     assert quantise(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", CALIBRATION) == 3
     ids = np.arange(300, 360, dtype=np.int64).reshape(20, 3)
     expected, found = run(tmp_path / "fp32.onnx", ids), run(tmp_path / "int8.onnx", ids)
-    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+    assert np.abs(found - expected).max() < tolerance(tmp_path) * np.abs(expected).max()
     assert (tmp_path / "int8.onnx").stat().st_size < 0.4 * (tmp_path / "fp32.onnx").stat().st_size
     nodes = onnx.load(tmp_path / "int8.onnx").graph.node
     assert not {n.op_type for n in nodes} & {"MatMul", "Gemm"}
@@ -94,7 +111,7 @@ def test_a_channel_far_larger_than_the_others_costs_them_nothing(tmp_path: Path)
     quantise(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", CALIBRATION)
     ids = np.arange(300, 360, dtype=np.int64).reshape(20, 3)
     expected, found = run(tmp_path / "fp32.onnx", ids), run(tmp_path / "int8.onnx", ids)
-    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+    assert np.abs(found - expected).max() < tolerance(tmp_path) * np.abs(expected).max()
 
 
 def test_rows_and_columns_of_zeros(tmp_path: Path) -> None:
