@@ -2,12 +2,14 @@
 
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatward.text import normalise
+from chatward.text import words as words_of_the_package
 from chatward.text.edits import Line
 
 second = sys.modules["chatward.text.second"]  # its name in the package is its function
@@ -51,6 +53,16 @@ def test_what_is_undone(text: str, expected: str) -> None:
         "q w e r t y",
         "coon maam stuf sit gy",
         "x-ray e-girl pro-noob U-S-A gg.wp",
+        # Words of other languages, and of English, that a letter or a look-alike parts from one worth hiding.
+        "hay que hacer algo, de que pais eres, que vaina",
+        "pior time da história, nao e fato",
+        "cok iyi oynadin, gayet iyi",
+        "taga saan ka, nais ko sana mag carry, maaaring",
+        "damit kann ich leben, ich hatte kein mana, fuer dich",
+        "assez bien joué, vous pensez gagner",
+        "anh ấy gầy quá, im lặng cái mồm",
+        "го соло мид, діє",
+        "good strat, the crowd boos, my sitter left, he was rapping, toll roads have tolls",
     ],
 )
 def test_what_is_left_alone(text: str) -> None:
@@ -68,3 +80,10 @@ def test_text_without_an_end_takes_no_more_than_its_share(unit: str) -> None:
     began = time.process_time()
     normalise(unit * (100_000 // len(unit)) + ".@")
     assert time.process_time() - began < 5  # quadratic growth would take minutes
+
+
+def test_words_of_elsewhere_stand_alone_as_they_are() -> None:
+    words = Path(words_of_the_package.__file__).with_name("elsewhere.txt").read_text(encoding="utf-8").split()
+    assert words == sorted(set(words)) and len(words) > 200
+    assert [word for word in words if normalise(word) != word] == []
+    assert not words_of_the_package.known() & set(words), "a word of the other lists stays anyway"

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from typing import Final
 
 from chatward.text.typos import misspelt
-from chatward.text.words import known, targets
+from chatward.text.words import elsewhere, known, targets
 
 _SHAPES: Final = {
     "a": "4 @ /\\ /-\\ ^ \u03b1",
@@ -85,7 +85,8 @@ def _read(core: str) -> str | None:
     if _BRACKETED.fullmatch(low):
         return None
     # "(nuts)", "!dota" and "who&" are words between signs.
-    if not any("a" <= c <= "z" for c in low) or _AROUND.sub("", low) in known():
+    bare = _AROUND.sub("", low)
+    if not any("a" <= c <= "z" for c in low) or bare in known() or bare in elsewhere():
         return None
     if not _SIGN.search(low) and (len(low) <= _SHORTEST or not _ALONE.fullmatch(low)):
         return None

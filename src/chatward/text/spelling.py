@@ -10,7 +10,7 @@ from typing import Final
 
 from chatward.text.edits import Edit
 from chatward.text.typos import meant
-from chatward.text.words import BETWEEN, known, ranks, targets, words_in
+from chatward.text.words import BETWEEN, elsewhere, known, ranks, targets, words_in
 
 _LEET: Final = {
     "0": "o",
@@ -193,7 +193,7 @@ def respelled(text: str) -> list[Edit]:
 def _respelled(word: str) -> str | None:
     low = word.lower()
     if word.isalpha():
-        if low in known():
+        if low in known() or low in elsewhere():
             return low if _mixed(word) else None
         if (plain := _alpha(low)) is not None:
             return _as_written(plain, word)

@@ -10,7 +10,7 @@ from typing import Final
 
 from chatward.text.edits import Edit, Line
 from chatward.text.first import UNUSABLE
-from chatward.text.words import known, targets
+from chatward.text.words import elsewhere, known, targets
 
 # Never seen, in any script. Joiners and variation selectors are left out: Persian, Hindi and emoji need them.
 _INVISIBLE: Final = re.compile(
@@ -79,7 +79,7 @@ def _look_alikes(text: str) -> list[Edit]:
     doubtful: list[tuple[int, str]] = []
     for found in _word().finditer(text):
         word = found[0]
-        if word.isascii():
+        if word.isascii() or word.casefold() in elsewhere():
             continue
         plain = "".join(map(_plain, word))
         if plain.isascii():

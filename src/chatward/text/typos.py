@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from chatward.text.words import known, ranks, targets
+from chatward.text.words import elsewhere, known, ranks, targets
 
 _FEWEST_LEFT: Final = 5  # letters of a word of which one may be missing: of fewer, too many words are left
 _FEWEST_SWAPPED: Final = 4
@@ -75,7 +75,7 @@ def misspelt() -> dict[str, str]:
         if rank <= _COMMON and len(word) >= _FEWEST_COMMON:
             for wrong in _swapped(word):
                 found.setdefault(wrong, word)
-    return {wrong: word for wrong, word in found.items() if wrong not in known()}
+    return {wrong: word for wrong, word in found.items() if wrong not in known() | elsewhere()}
 
 
 def meant(word: str) -> str | None:

@@ -32,6 +32,15 @@ def known() -> frozenset[str]:
     return frozenset(ranks()) | targets().keys()
 
 
+@cache
+def elsewhere() -> frozenset[str]:
+    """Return words, case-folded, that stand as they are although they look like misspelt or disguised ones.
+
+    Of other languages ("hatte", "соло"), and English ones that `ranks` lacks ("strat").
+    """
+    return frozenset(_read("elsewhere.txt"))
+
+
 _SHORT: Final = (
     "a i u r y n k ur im my me to go no he we it in on of be do at an or if up us am as is so ez gg wp ty"
 )
