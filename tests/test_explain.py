@@ -109,6 +109,16 @@ def test_places_are_those_of_the_message_as_it_was_sent() -> None:
     assert found.top == found.words[2]
 
 
+def test_words_of_one_stretch_are_one() -> None:
+    found = Fake(fuck=0.5).explain("so f u c k y o u lol")
+    assert [(word.text, word.start, word.end) for word in found.words] == [
+        ("so", 0, 2),
+        ("f u c k y o u", 3, 16),
+        ("lol", 17, 20),
+    ]
+    assert found.top == found.words[1]
+
+
 def test_of_a_long_message_the_words_that_say_most_alone_are_left_out() -> None:
     model = Fake(foo=0.5, **{f"w{i}": 0.001 for i in range(100)})
     message = " ".join([*(f"w{i}" for i in range(50)), "foo", *(f"v{i}" for i in range(50))])

@@ -37,7 +37,7 @@ def explain(
         than MOST_LEFT_OUT words.
     """
     text = read.text[:reach]
-    places = [m.span() for m in _WORD.finditer(text) if not _bare(m.group())]
+    places = _apart(read, [m.span() for m in _WORD.finditer(text) if not _bare(m.group())])
     alone = [text[start:end] for start, end in places]
     without = [" ".join(f"{text[:start]} {text[end:]}".split()) for start, end in places]
     together = len(places) <= MOST_LEFT_OUT
@@ -60,6 +60,16 @@ def explain(
 
 def _flag(prediction: Prediction) -> float:
     return 1 - prediction.probabilities[LABELS[0]]
+
+
+def _apart(read: Normalised, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return *places* with those made one that come from the same stretch of the original: "f u c k y o u" can't be told apart."""
+    found: list[tuple[int, int]] = []
+    for start, end in places:
+        if found and _sent(read, start, end)[0] < _sent(read, *found[-1])[1]:
+            start = found.pop()[0]
+        found.append((start, end))
+    return found
 
 
 def _bare(word: str) -> bool:
