@@ -189,8 +189,3 @@ def test_a_precision_the_processor_has_no_instructions_for(
     assert str(error.value) == (
         "precision is 'bfloat16', in which this processor takes 61 times as long as in 'float32': set it to 'float32'"
     )
-
-
-def test_float32_takes_as_long_as_itself() -> None:
-    device.refuse_slow(torch.device("cpu"), "float32")
-    assert device._seconds(torch.float32) > 0

@@ -75,7 +75,8 @@ def misspelt() -> dict[str, str]:
         if rank <= _COMMON and len(word) >= _FEWEST_COMMON:
             for wrong in _swapped(word):
                 found.setdefault(wrong, word)
-    return {wrong: word for wrong, word in found.items() if wrong not in known() | elsewhere()}
+    words = known() | elsewhere()
+    return {wrong: word for wrong, word in found.items() if wrong not in words}
 
 
 def meant(word: str) -> str | None:
