@@ -14,7 +14,7 @@ ALLOWED = {
     "__init__": {"errors", "schema", "detection"},
     "__main__": {"faces.cli"},
     "errors": set(),
-    "schema": set(),
+    "schema": {"errors"},
     "text": set(),
     "artifact": {"errors", "schema", "text"},
     "carbon": {"errors"},

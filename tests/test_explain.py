@@ -109,6 +109,13 @@ def test_places_are_those_of_the_message_as_it_was_sent() -> None:
     assert found.top == found.words[2]
 
 
+@pytest.mark.parametrize("message", ["\u3000\ufb01", "\ufb01\u3000", "a \u3000\ufb01\u2003 b"])
+def test_no_word_holds_the_white_space_around_it(message: str) -> None:
+    found = Fake(fi=0.5).explain(message)
+    assert "\ufb01" in [word.text for word in found.words]
+    assert all(word.text == word.text.strip() == message[word.start : word.end] for word in found.words)
+
+
 def test_words_of_one_stretch_are_one() -> None:
     found = Fake(fuck=0.5).explain("so f u c k y o u lol")
     assert [(word.text, word.start, word.end) for word in found.words] == [

@@ -97,6 +97,12 @@ GOOD = "a,ez,gg ez,non-toxic,,,"
             15,
             "line 4: twin_of is 'b', itself a twin: name the original, 'a'",
         ),
+        (
+            made("a,ez,g g,non-toxic,,b,spaced", "b,ez,gg,non-toxic,,a,spaced"),
+            15,
+            "line 2: twin_of is 'b', itself a twin: an original has none",
+        ),
+        ("id," + made("a," + GOOD), 15, "line 1: column 'id' stands twice: take one out"),
         (made('a,ez,"gg" ez,non-toxic,,,'), 15, "line 2: "),
         ("", 13, "is empty: it needs a header"),
     ],
@@ -116,6 +122,12 @@ def test_a_case_may_hold_commas_and_other_alphabets(tmp_path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([(*COLUMNS, "note"), *rows])
     assert read_cases(path)[0] == [FunctionalCase("x", "a, b", 'he said "спасибо", 🙏', TOXIC, MILD)]
+
+
+def test_a_header_may_end_in_a_comma(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_text(f"{','.join(COLUMNS)},\n{GOOD},\n", encoding="utf-8")
+    assert [case.id for case in read_cases(path)[0]] == ["a"]
 
 
 def case(

@@ -32,6 +32,8 @@ CHAT = "good all noob NOOB FUck FUCk plss n00b f*ck no.ob a i u r 4 2ez 5v5 sooo
         ("you @sshole", "you asshole"),
         # Beside a disguised word, words that are whole in another alphabet are disguised as well.
         ("уоu ѕtupіd ріg", "you stupid pig"),
+        ("don´t a s s h o l 3", "don't asshole"),
+        ("d o t a 2", "dota 2"),
         ("REport FUck", "report fuck"),
         ("rpe dmb sfu shti idito trahs", "rape dumb stfu shit idiot trash"),
     ],
@@ -51,6 +53,7 @@ def test_what_is_undone(text: str, expected: str) -> None:
         "me+ gg+ A+",
         "no7 on3 is3 bo3 bo5 ti7 ps4 10t 7win 4all 3nd 2nd",
         "q w e r t y",
+        "C#m, ¯\\_(ツ)_/¯, bit.ly/n00b",
         "coon maam stuf sit gy",
         "x-ray e-girl pro-noob U-S-A gg.wp",
         # Words of other languages, and of English, that a letter or a look-alike parts from one worth hiding.
@@ -75,7 +78,9 @@ def test_words_that_are_remembered_as_settled_change_nothing(text: str) -> None:
     assert second.second(Line(text)).text == second._worked(Line(text)).text
 
 
-@pytest.mark.parametrize("unit", ["a", "a-", "x@y.", "сa", "n o o b ", "a@"])
+@pytest.mark.parametrize(
+    "unit", ["a", "a-", "x@y.", "сa", "n o o b ", "n.o.o.b ", "f*ck ", "@aaa ", "\u200d", "a@"]
+)
 def test_text_without_an_end_takes_no_more_than_its_share(unit: str) -> None:
     began = time.process_time()
     normalise(unit * (100_000 // len(unit)) + ".@")

@@ -243,7 +243,7 @@ def test_a_column_says_what_is_flagged(
     line = next(line for line in done.stderr.splitlines() if line.startswith("  flagged"))
     assert line.split()[1] == str(sum(flags))
     assert (
-        f"is {threshold:.6f} or more: for 1 wrong flags per 1,000 clean messages (0.5 to 2.5; counted on 4,000"
+        f"is {threshold:.6f} or more: for 1 wrong flag per 1,000 clean messages (95 % interval 0.5 to 2.5; counted on 4,000"
         in line
     )
 
@@ -277,7 +277,7 @@ def test_without_the_option_nothing_is_flagged(
 @pytest.mark.parametrize(
     ("budget", "words"),
     [
-        ("2", "holds no threshold for 2 wrong flags per 1,000: give --false-alarms-per-1000 one of 10, 1, 0.1"),
+        ("2", "holds no threshold for 2 wrong flags per 1,000: take one of 10, 1, 0.1"),
         ("nan", "holds no threshold for nan wrong flags"),
     ],
 )
@@ -297,7 +297,7 @@ def test_a_model_without_thresholds(chatward: Run, trained: Path, tmp_path: Path
     options = ("--out", "out.csv", "--false-alarms-per-1000", "1", "--model", trained)
     done = chatward("score", "in.csv", *options, cwd=tmp_path)
     assert done.returncode == 2
-    assert "holds no thresholds, so --false-alarms-per-1000 can't be kept to: leave it out" in done.stderr
+    assert "holds no thresholds, so no budget of wrong flags can be kept to: use a model" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["in.csv", "in.jsonl"])

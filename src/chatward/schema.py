@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from chatward.errors import UsageError
+
 LABELS: Final = ("non-toxic", "mild toxicity", "toxic")
 """The levels in order: a level's place is its id, from 0 to 2. Spelled exactly so everywhere."""
 
@@ -122,6 +124,29 @@ class Threshold:
     def flags(self, prediction: Prediction) -> bool:
         """Return whether the message of *prediction* is flagged."""
         return prediction.severity >= self.threshold
+
+
+class Thresholds(dict[float, Threshold]):
+    """Wrong flags per 1,000 clean messages -> the threshold that keeps to it; empty where the model *name* has none.
+
+    Asking by ``[]`` for a budget that isn't held raises UsageError, which says which are.
+    """
+
+    def __init__(self, name: str, held: Iterable[Threshold] = ()) -> None:
+        super().__init__((threshold.budget, threshold) for threshold in held)
+        self._name = name
+
+    def __missing__(self, budget: float) -> Threshold:
+        if not self:
+            raise UsageError(
+                f"the model {self._name!r} holds no thresholds, so no budget of wrong flags can be kept to: use a model that "
+                "`chatward train` measured on clean lines it wasn't trained on (docs/thresholds.md)"
+            )
+        shown = f"{budget:g}" if isinstance(budget, int | float) else repr(budget)
+        raise UsageError(
+            f"the model {self._name!r} holds no threshold for {shown} wrong flags per 1,000: "
+            f"take one of {', '.join(f'{held:g}' for held in self)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ def read_cases(path: Path) -> tuple[list[FunctionalCase], str]:
     twin that fits no original), which names the line.
     """
     text, digest = read_text(path, "give a CSV file of functional cases")
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, restkey="", restval=None)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     cases: dict[str, FunctionalCase] = {}
     lines: dict[str, int] = {}
     try:
@@ -33,9 +33,11 @@ def read_cases(path: Path) -> tuple[list[FunctionalCase], str]:
                 f"{str(path)!r} has no column {missing[0]!r}; it has {', '.join(map(repr, header))}: "
                 f"functional cases need {', '.join(COLUMNS)}"
             )
+        if doubled := [name for name in COLUMNS if header.count(name) > 1]:
+            raise BadRowError(f"{str(path)!r} line 1: column {doubled[0]!r} stands twice: take one out")
         for row in reader:
             where = f"{str(path)!r} line {reader.line_num}"
-            if "" in row or None in row.values():
+            if None in row or None in row.values():
                 raise BadRowError(
                     f"{where}: not {len(header)} cells as in the header: quote cells that hold commas or line breaks"
                 )
@@ -80,7 +82,9 @@ def _unlike(twin: FunctionalCase, original: FunctionalCase | None) -> str:
     if original is None:
         return f"twin_of is {twin.twin_of!r}, and no case has that id: name the original"
     if original.twin_of:
-        return f"twin_of is {twin.twin_of!r}, itself a twin: name the original, {original.twin_of!r}"
+        circle = original.twin_of in (twin.id, original.id)
+        cure = "an original has none" if circle else f"name the original, {original.twin_of!r}"
+        return f"twin_of is {twin.twin_of!r}, itself a twin: {cure}"
     for name in ("function", "expected", "also"):
         theirs, ours = getattr(original, name), getattr(twin, name)
         if theirs != ours:

@@ -14,7 +14,7 @@ from chatward import artifact
 from chatward.detection.backend import OnnxBackend, usable_cores
 from chatward.detection.explain import explain
 from chatward.errors import MessageTypeError
-from chatward.schema import DEFAULT_BUDGET, LABELS, Explanation, Prediction, Threshold
+from chatward.schema import DEFAULT_BUDGET, LABELS, Explanation, Prediction, Threshold, Thresholds
 from chatward.text import normalise, normalise_with_offsets
 
 if TYPE_CHECKING:
@@ -58,10 +58,10 @@ class Detector:
         return self._backend.threads
 
     @property
-    def thresholds(self) -> dict[float, Threshold]:
+    def thresholds(self) -> Thresholds:
         """Wrong flags per 1,000 clean messages -> the threshold that keeps to it; empty where the model has none."""
-        return {
-            float(budget): Threshold(
+        held = (
+            Threshold(
                 float(budget),
                 found["threshold"],
                 (found["low"], found["high"]),
@@ -71,7 +71,8 @@ class Detector:
                 found["extrapolated"],
             )
             for budget, found in self.manifest.thresholds.items()
-        }
+        )
+        return Thresholds(self.manifest.name, held)
 
     @property
     def threshold(self) -> Threshold | None:

@@ -37,7 +37,7 @@ def explain(
         than MOST_LEFT_OUT words.
     """
     text = read.text[:reach]
-    places = _apart(read, [m.span() for m in _WORD.finditer(text) if not _bare(m.group())])
+    places = _apart(message, read, [m.span() for m in _WORD.finditer(text) if not _bare(m.group())])
     alone = [text[start:end] for start, end in places]
     without = [" ".join(f"{text[:start]} {text[end:]}".split()) for start, end in places]
     together = len(places) <= MOST_LEFT_OUT
@@ -53,7 +53,7 @@ def explain(
     words = []
     for i, (start, end) in enumerate(places):
         falls = whole - left.get(i, whole)
-        first, last = _sent(read, start, end)
+        first, last = _sent(message, read, start, end)
         words.append(Word(message[first:last], first, last, (falls + says[i]) / 2))
     return Explanation(prediction, tuple(words))
 
@@ -62,11 +62,11 @@ def _flag(prediction: Prediction) -> float:
     return 1 - prediction.probabilities[LABELS[0]]
 
 
-def _apart(read: Normalised, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _apart(message: str, read: Normalised, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return *places* with those made one that come from the same stretch of the original: "f u c k y o u" can't be told apart."""
     found: list[tuple[int, int]] = []
     for start, end in places:
-        if found and _sent(read, start, end)[0] < _sent(read, *found[-1])[1]:
+        if found and _sent(message, read, start, end)[0] < _sent(message, read, *found[-1])[1]:
             start = found.pop()[0]
         found.append((start, end))
     return found
@@ -77,8 +77,10 @@ def _bare(word: str) -> bool:
     return all(unicodedata.category(c)[0] == "P" or (c.isascii() and not c.isalnum()) for c in word)
 
 
-def _sent(read: Normalised, start: int, end: int) -> tuple[int, int]:
-    """Return where the word between *start* and *end* stands in the original, without punctuation around it."""
+def _sent(message: str, read: Normalised, start: int, end: int) -> tuple[int, int]:
+    """Return where the word between *start* and *end* stands in *message*, without punctuation or white space around it."""
     word = read.text[start:end]
     start, end = end - len(word.lstrip(_AROUND)), start + len(word.rstrip(_AROUND))
-    return read.original(start, end)
+    first, last = read.original(start, end)
+    sent = message[first:last]
+    return first + len(sent) - len(sent.lstrip()), last - len(sent) + len(sent.rstrip())

@@ -46,7 +46,7 @@ _SPACED: Final = re.compile(rf"(?<!\S){_LETTER}(?: {_LETTER}){{2,}}(?!\S)")
 # Lengths are bounded, so that a long message without an end takes no more time than its share.
 # One label before the last has two letters: "f.u.c.k.me" is no address.
 _ADDRESS: Final = re.compile(
-    r"(?:https?://|www\.)\S+|\S{1,64}@[\w.-]{1,64}\.\w+|(?:[\w-]{1,64}\.){0,4}[\w-]{2,64}\.(?:com|net|org|gg|tv|ru|io|me|be|de|eu|info)\b(?:/\S*)?",
+    r"(?:https?://|www\.)\S+|\S{1,64}@[\w.-]{1,64}\.\w+|(?:[\w-]{1,64}\.){0,4}[\w-]{2,64}\.(?:com|net|org|gg|tv|ru|io|me|be|de|eu|info|ly|co|uk|fr|pl|br|cc|app|dev|xyz|link|gl)\b(?:/\S*)?",
     re.IGNORECASE,
 )
 _TOKEN: Final = re.compile(r"\S+")
@@ -76,6 +76,7 @@ _NUMBER: Final = re.compile(
 )
 _BEFORE: Final = "(+|!"
 _TRAILING: Final = re.compile(r"[A-Za-z]+\d+")
+_NUMBERED: Final = re.compile(r"([a-z]{4,})(\d+)")  # "d o t a 2"
 _CENSORED: Final = "fuck fucking shit bitch cunt nigger nigga asshole retard motherfucker"
 _FIRST_LETTERS: Final = {(word[0], len(word)): word for word in _CENSORED.split()}
 _AMOUNT: Final = re.compile(r"\d{2,}[a-z]{1,2}")  # "10t"
@@ -101,26 +102,41 @@ def joined(text: str) -> list[Edit]:
     """Put letters that stand apart, by spaces or signs, together where they make words."""
     edits: list[Edit] = []
     patterns = [p for sign, p in ((_GAPPED, _APART), (_ALONE, _SPACED)) if sign.search(text)]
-    kept = addresses(text) if patterns else []
+    parted = _PARTED.search(text)
+    if not patterns and not parted:
+        return edits
+    taken = _Taken(text, addresses(text))
     for pattern in patterns:
         for found in pattern.finditer(text):
             start, end = found.span()
-            if any(a < end and start < b for a, b in kept):
-                continue
-            if any(a < end and start < b for a, b, _ in edits):
+            if taken.reaches(start, end):
                 continue
             raw = found[0][::2] if pattern is _SPACED else _letters_of(found[0])
             if (words := _words(raw)) is not None:
                 edits.append((start, end, words))
-    if _PARTED.search(text):
-        kept = kept or addresses(text)
-        taken = [*kept, *((a, b) for a, b, _ in edits)]
-        for found in _BROKEN.finditer(text):
-            start, end = found.span()
-            if not any(a < end and start < b for a, b in taken) and (word := _mended(found[0].lower())):
-                edits.append((start, end, _as_written(word, found[0])))
+                taken.take(start, end)
+    for found in _BROKEN.finditer(text) if parted else ():
+        start, end = found.span()
+        if not taken.reaches(start, end) and (word := _mended(found[0].lower())):
+            edits.append((start, end, _as_written(word, found[0])))
     edits.sort()
     return edits
+
+
+class _Taken:
+    """Which characters of a text are spoken for. Asking takes no longer the more of them there are."""
+
+    def __init__(self, text: str, spans: list[tuple[int, int]]) -> None:
+        self._marks = bytearray(len(text))
+        for start, end in spans:
+            self.take(start, end)
+
+    def take(self, start: int, end: int) -> None:
+        self._marks[start:end] = b"\1" * (end - start)
+
+    def reaches(self, start: int, end: int) -> bool:
+        """Whether any of the characters from *start* to *end* is."""
+        return self._marks.find(1, start, end) >= 0
 
 
 def _mended(word: str) -> str | None:
@@ -144,6 +160,8 @@ def _words(raw: str) -> str | None:
     """Return the words that letters set apart make, spaces between, or None."""
     if sum(c.isalpha() for c in raw) < 2 or len(raw) > _LONGEST_LINE:
         return None
+    if (named := _NUMBERED.fullmatch(raw.lower())) and named[1] in known():
+        return f"{named[1]} {named[2]}"
     for reading in _readings(raw.lower()):
         if reading.isalpha() and (words := words_in(reading)) is not None:
             return " ".join(words)
@@ -167,15 +185,15 @@ def addresses(text: str) -> list[tuple[int, int]]:
 def respelled(text: str) -> list[Edit]:
     """Return each word that isn't one, but is spelt around one, as that."""
     edits: list[Edit] = []
-    taken = addresses(text)
+    taken = _Taken(text, addresses(text))
     if "*" in text or "#" in text:
         for found in _STARRED.finditer(text):
             if (word := _starred(found[0].lower())) is not None:
                 edits.append((found.start(), found.end(), _as_written(word, found[0])))
-                taken.append(found.span())
+                taken.take(*found.span())
     for found in _WORD.finditer(text):
         start, end = found.span()
-        if taken and any(a < end and start < b for a, b in taken):
+        if taken.reaches(start, end):
             continue
         if (
             text[start - 1 : start].isalpha() or text[end : end + 1].isalpha()
@@ -319,6 +337,8 @@ def _starred(word: str) -> str | None:
 
     Of a word with but its first letter left, only the most usual.
     """
+    if "#" in word and len(word) < 4:  # "C#m"
+        return None
     if len(word.rstrip("*#")) == 1:
         return _FIRST_LETTERS.get((word[0], len(word)))
     pattern = re.compile(re.sub(r"[*#]", "[a-z]", word))

@@ -19,7 +19,7 @@ _INVISIBLE: Final = re.compile(
 )
 _LATIN: Final = "A-Za-z\u00c0-\u024f\u1e00-\u1eff"
 _JOINERS: Final = re.compile(
-    f"(?<=[{_LATIN}])[\u200c\u200d\ufe00-\ufe0f]+|[\u200c\u200d\ufe00-\ufe0f]+(?=[{_LATIN}])"
+    f"(?<=[{_LATIN}])[\u200c\u200d\ufe00-\ufe0f]+|(?<![\u200c\u200d\ufe00-\ufe0f])[\u200c\u200d\ufe00-\ufe0f]++(?=[{_LATIN}])"
 )
 # A character with what combines with it; the jamo that make one Korean syllable count as such.
 _CLUSTER: Final = re.compile(
@@ -57,7 +57,10 @@ def clean(line: Line) -> None:
 def _composed(text: str) -> list[Edit]:
     edits: list[Edit] = []
     for found in _CLUSTER.finditer(text):
-        if (new := unicodedata.normalize("NFKC", found[0])) != found[0]:
+        new = unicodedata.normalize("NFKC", found[0])
+        if new.startswith(" ") and not found[0][0].isspace():  # "¯": a mark with nothing to stand on
+            new = "'" if found[0] == "\u00b4" else found[0]  # an accent in place of an apostrophe
+        if new != found[0]:
             edits.append((found.start(), found.end(), new))
     return edits
 

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chatward.errors import UsageError
 from chatward.schema import SEVERITY
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from chatward.detection.detector import Detector
     from chatward.faces.tables.rows import Reader
     from chatward.faces.tables.scoring import Tally
     from chatward.schema import Threshold
@@ -41,7 +39,8 @@ def score(
         typer.Option(
             "--false-alarms-per-1000",
             metavar="N",
-            help="Add a column `flagged`: true from the score on at which the model wrongly flags N of 1,000 clean messages.",
+            help="Add a column `flagged`: true from the score on at which the model wrongly flags N of 1,000 clean messages. "
+            "N is a budget the model holds: 10, 5, 1 or 0.1 in the one that ships with chatward.",
         ),
     ] = None,
     model: Annotated[
@@ -65,29 +64,13 @@ def score(
             from chatward.detection.detector import Detector
 
             detector = Detector.load(model, threads=threads)
-            threshold = None if budget is None else _threshold(detector, budget)
+            threshold = None if budget is None else detector.thresholds[budget]
             bar.scoring()
             tally = score_rows(reader, outputs, detector.predict, bar.show, threshold)
             seconds = bar.seconds
     finally:
         reader.close()
     _summarise(bar.console, out, out.with_name(outputs.rejects.name), tally, seconds, threshold)
-
-
-def _threshold(detector: Detector, budget: float) -> Threshold:
-    held = detector.thresholds
-    if budget in held:
-        return held[budget]
-    name = detector.manifest.name
-    if not held:
-        raise UsageError(
-            f"the model {name!r} holds no thresholds, so --false-alarms-per-1000 can't be kept to: leave it out, or use a model "
-            "that `chatward train` measured on clean lines it wasn't trained on (docs/thresholds.md)"
-        )
-    raise UsageError(
-        f"the model {name!r} holds no threshold for {budget:g} wrong flags per 1,000: "
-        f"give --false-alarms-per-1000 one of {', '.join(f'{b:g}' for b in held)}"
-    )
 
 
 class _Bar:
@@ -173,10 +156,11 @@ def _summarise(
 
 def _words(threshold: Threshold) -> str:
     fewest, most = threshold.wrong_flags
+    flags = "flag" if threshold.budget == 1 else "flags"
     source = "extrapolated from" if threshold.extrapolated else "counted on"
     return (
-        f"where {SEVERITY} is {threshold.threshold:.6f} or more: for {threshold.budget:g} wrong flags per 1,000 clean "
-        f"messages ({fewest:.2g} to {most:.2g}; {source} {threshold.lines:,} lines)"
+        f"where {SEVERITY} is {threshold.threshold:.6f} or more: for {threshold.budget:g} wrong {flags} per 1,000 clean "
+        f"messages (95 % interval {fewest:.2g} to {most:.2g}; {source} {threshold.lines:,} lines)"
     )
 
 
