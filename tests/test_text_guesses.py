@@ -12,7 +12,9 @@ from chatward.text import normalise
 from chatward.text import words as words_of_the_package
 from chatward.text.edits import Line
 
-second = sys.modules["chatward.text.second"]  # its name in the package is its function
+second, spelling = (
+    sys.modules[f"chatward.text.{name}"] for name in ("second", "spelling")
+)  # its name in the package is its function
 
 CHAT = "good all noob NOOB FUck FUCk plss n00b f*ck no.ob a i u r 4 2ez 5v5 sooo xD l8r gg! http://a.com/n00b @n00b f-u s&y pls"
 

@@ -14,6 +14,7 @@ from chatward.text.first import UNUSABLE
 _ROUNDS: Final = 12
 _LONGEST: Final = 32  # letters of a word that is remembered
 _SPACES: Final = re.compile(r"\s+")
+_SIGNS: Final = re.compile(r"[!-@\[-`{-~]+")
 _UNTIDY: Final = re.compile(r"\s\s|^\s|\s$|[^\S ]")
 
 
@@ -28,12 +29,23 @@ def _is_settled(text: str) -> bool:
         return False
     words = text.split(" ")
     # In ASCII only letters set apart reach over a space, and these take three.
-    return all(map(_stays, words)) and (len(words) < 3 or sum(len(word) == 1 for word in words) < 3)
+    apart = sum(len(word) == 1 for word in words) > 2 and spelling.are_apart(text)
+    return not apart and all(map(_stays, words))
 
 
 @lru_cache(maxsize=1 << 15)
 def _stays(word: str) -> bool:
-    return 0 < len(word) <= _LONGEST and _worked(Line(word)).text == word
+    """Whether *word*, ASCII without a space, is left as it is. Most words are answered by what the steps do to such words, without taking them."""
+    if not 0 < len(word) <= _LONGEST:
+        return False
+    if _SIGNS.fullmatch(word):  # no step touches what holds no letter
+        return True
+    if word.isalpha():
+        return spelling.stays(word) and not drawn(word, [])
+    core = word.rstrip(".,")
+    if core.islower() and core.isalpha() and spelling.is_word(core):
+        return True
+    return _worked(Line(word)).text == word
 
 
 def _worked(line: Line) -> Line:

@@ -98,6 +98,11 @@ _LONG_STRETCH: Final = re.compile(r"([A-Za-z])\1\1")
 _LONG_RUN: Final = re.compile(r"((?!I)[A-Za-z])\1{2,}")
 
 
+def are_apart(text: str) -> bool:
+    """Whether three signs in a row stand alone between spaces."""
+    return _ALONE.search(text) is not None
+
+
 def joined(text: str) -> list[Edit]:
     """Put letters that stand apart, by spaces or signs, together where they make words."""
     edits: list[Edit] = []
@@ -207,11 +212,21 @@ def respelled(text: str) -> list[Edit]:
     return edits
 
 
+def is_word(word: str) -> bool:
+    """Whether *word*, lower case, stands in one of the lists of words that stay."""
+    return word in known() or word in elsewhere()
+
+
+def stays(word: str) -> bool:
+    """Whether *word*, ASCII letters alone, is spelt as it should be."""
+    return _respelled(word) in (None, word)
+
+
 @lru_cache(maxsize=1 << 14)
 def _respelled(word: str) -> str | None:
     low = word.lower()
     if word.isalpha():
-        if low in known() or low in elsewhere():
+        if is_word(low):
             return low if _mixed(word) else None
         if (plain := _alpha(low)) is not None:
             return _as_written(plain, word)
