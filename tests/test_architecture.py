@@ -16,12 +16,13 @@ ALLOWED = {
     "errors": set(),
     "schema": {"errors"},
     "text": set(),
+    "fast": {"errors", "schema"},
     "artifact": {"errors", "schema", "text"},
     "carbon": {"errors"},
     "data": {"errors", "schema", "text"},
     "evaluation": {"errors", "schema", "text", "carbon"},
-    "training": {"__init__", "errors", "schema", "text", "artifact", "carbon", "data", "evaluation"},
-    "detection": {"errors", "schema", "text", "artifact"},
+    "training": {"__init__", "errors", "schema", "text", "fast", "artifact", "carbon", "data", "evaluation"},
+    "detection": {"errors", "schema", "text", "fast", "artifact"},
     # Where models meet labelled rows.
     "lab": {
         "__init__",

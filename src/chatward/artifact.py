@@ -4,6 +4,7 @@
       manifest.json    what `Manifest` says, and `seal`, the SHA-256 of that content
       model.onnx       input_ids, attention_mask (int64, rows x tokens) -> logits (float32, rows x 3)
       tokenizer.json   a `tokenizers` tokenizer, post-processor included
+      fast.npz         optional: the fast model (`chatward.fast`), which answers alone where `Manifest.agreement` says it may
       golden.json      messages with the probabilities the exported model gave them
       run.json         how it was trained: recipe, versions, hashes of the data, metrics
       README.md        the model card
@@ -19,6 +20,7 @@ old format in the tests and loads it there.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -47,6 +49,7 @@ MANIFEST_FILE: Final = "manifest.json"
 GRAPH_FILE: Final = "model.onnx"
 TOKENIZER_FILE: Final = "tokenizer.json"
 GOLDEN_FILE: Final = "golden.json"
+FAST_FILE: Final = "fast.npz"
 RUN_FILE: Final = "run.json"
 CARD_FILE: Final = "README.md"
 PYTORCH_FOLDER: Final = "pytorch"
@@ -65,6 +68,8 @@ class Manifest:
     files: path relative to the folder -> SHA-256 in hexadecimal, for every file but the manifest.
     thresholds: wrong flags per 1,000 clean messages (``"10"``, ``"0.1"``) -> what `training.thresholds` found for that
         budget; empty where the model has none, as older folders do.
+    agreement: share of messages whose label must be the full model's (``"0.995"``) -> from which margin on the fast model answers alone, as
+        `training.agreement` found; empty where there is none.
     """
 
     name: str
@@ -77,6 +82,7 @@ class Manifest:
     normaliser: int = NORMALISER_VERSION
     format: int = FORMAT
     thresholds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    agreement: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -250,8 +256,28 @@ def _checked(raw: Any, path: Path) -> Manifest:
     for budget, found in thresholds.items():
         if not _usable(budget, found):
             raise bad(f"has an unusable threshold for {budget!r} wrong flags ({found!r})")
+    agreement = raw.get("agreement", {})
+    if not isinstance(agreement, dict) or bool(agreement) != (FAST_FILE in raw["files"]):
+        raise bad(f"has an 'agreement' that doesn't go with its files (found {agreement!r})")
+    margins: list[tuple[float, int]] = []
+    for share, found in agreement.items():
+        margin = found.get("margin") if isinstance(found, dict) else None
+        if not _is_share(share) or not isinstance(margin, int) or isinstance(margin, bool) or margin < 1:
+            raise bad(f"has an unusable margin for an agreement of {share!r} ({margin!r})")
+        margins.append((float(share), margin))
+    margins.sort()
+    if any(low > high for (_, low), (_, high) in itertools.pairwise(margins)):
+        raise bad("asks for a smaller margin where more agreement is promised")
     known = {key: raw[key] for key in types}
-    return Manifest(**{**known, "labels": LABELS, "format": version, "thresholds": thresholds})
+    optional = {"thresholds": thresholds, "agreement": agreement}
+    return Manifest(**{**known, "labels": LABELS, "format": version, **optional})
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0.5 <= float(text) < 1
+    except ValueError:
+        return False
 
 
 def _usable(budget: str, found: Any) -> bool:

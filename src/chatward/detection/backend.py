@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,14 +38,13 @@ class OnnxBackend:
     def __init__(self, folder: Path, manifest: Manifest, threads: int) -> None:
         """Load both from *folder*, whose files must have been verified against *manifest*.
 
-        threads: how many batches may run side by side.
+        threads: how many batches its user may run side by side.
         Raises UsageError (threads < 1) or ModelIntegrityError (a file that doesn't load).
         """
         if threads < 1:
             raise UsageError(f"threads is {threads}: give 1 or more")
         self.max_tokens = manifest.max_tokens
         self.threads = threads
-        self._workers = ThreadPoolExecutor(threads, "chatward") if threads > 1 else None
         self._pad_id = manifest.pad_id
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / artifact.TOKENIZER_FILE))
@@ -63,18 +61,18 @@ class OnnxBackend:
         encodings = self._tokenizer.encode_batch_fast(texts)
         return [(e.ids, bool(e.overflowing)) for e in encodings]
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens there are."""
+        return int(self._tokenizer.get_vocab_size())
+
     def reach(self, text: str) -> int:
         """Return how many characters of a normalised text the model reads; all of them where it isn't cut."""
         encoding = self._tokenizer.encode(text)
         return max(end for _, end in encoding.offsets) if encoding.overflowing else len(text)
 
-    def logits(self, batches: Sequence[Sequence[Sequence[int]]]) -> list[NDArray[np.float32]]:
-        """Run batches of token ids; returns rows x 3 for each, in order."""
-        if self._workers is None or len(batches) == 1:
-            return [self._run(rows) for rows in batches]
-        return list(self._workers.map(self._run, batches))
-
-    def _run(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def run(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Return the logits of a batch of token ids, rows x 3, computed on one thread."""
         width = max(map(len, rows))
         ids = np.full((len(rows), width), self._pad_id, np.int64)
         mask = np.zeros((len(rows), width), np.int64)

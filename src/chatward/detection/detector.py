@@ -6,51 +6,76 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-import numpy as np
+from typing import Final
 
 from chatward import artifact
 from chatward.detection.backend import OnnxBackend, usable_cores
+from chatward.detection.cascade import Answer, Cascade, Text
 from chatward.detection.explain import explain
-from chatward.errors import MessageTypeError
+from chatward.errors import MessageTypeError, ModelIntegrityError, UsageError
+from chatward.fast import FastTier
 from chatward.schema import DEFAULT_BUDGET, LABELS, Explanation, Prediction, Threshold, Thresholds
 from chatward.text import normalise, normalise_with_offsets
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+DEFAULT_AGREEMENT: Final = 0.995
+"""Share of messages whose label must be the full model's, where nobody asks for another."""
 
-BATCH_ROWS: Final = 64
-BATCH_TOKENS: Final = 512
-CHUNK_MESSAGES: Final = 4096
+CACHE_MESSAGES: Final = 1 << 16
+CHUNK_MESSAGES: Final = 8192
+_BLOCK: Final = 1024
 _CHARACTERS_PER_TOKEN: Final = 32
 
 
 class Detector:
     """A loaded model. Make one, keep it; every method is safe to call from several threads.
 
-    manifest: what the model folder says of itself.
+    manifest: what the model folder says of itself. agreement: share of messages whose label is the full model's; 1 where that always answers.
     """
 
-    def __init__(self, backend: OnnxBackend, manifest: artifact.Manifest) -> None:
+    def __init__(
+        self, cascade: Cascade, backend: OnnxBackend, manifest: artifact.Manifest, agreement: float
+    ) -> None:
         self.manifest = manifest
+        self.agreement = agreement
+        self._cascade = cascade
         self._backend = backend
 
     @classmethod
-    def load(cls, model: str | Path | None = None, *, threads: int | None = None) -> Detector:
+    def load(
+        cls,
+        model: str | Path | None = None,
+        *,
+        threads: int | None = None,
+        agreement: float | None = None,
+        cache: int = CACHE_MESSAGES,
+    ) -> Detector:
         """Load a model folder, after checking each of its files against the manifest.
 
         model: a folder written by `chatward train`; None takes the model that ships with chatward.
         threads: how many batches may run side by side, in all calls together; None takes as many as
             there are cores this process may use.
+        agreement: share of messages, above 0 and up to 1, whose label must be the full model's, on chat like that it was measured on: the
+            fast model answers where that is kept, and the full one elsewhere. 1 is the full model always; None takes
+            DEFAULT_AGREEMENT, or 1 where the folder has no fast model. What the folder keeps to is in `agreement`: the next higher of what it has.
+        cache: how many of the last different messages' answers are remembered; 0 remembers none.
         Raises ModelNotFoundError, ManifestError, ModelFormatError, ModelIntegrityError or
-        UsageError (threads < 1).
+        UsageError (threads < 1, cache < 0, or an agreement that the model can't promise).
         """
         folder = artifact.default_model() if model is None else Path(model)
         manifest = artifact.read_manifest(folder)
+        kept, margin = _margin(manifest, agreement)
+        if cache < 0:
+            raise UsageError(f"cache is {cache}: give how many messages to remember, 0 for none")
         artifact.verify(folder, manifest)
         backend = OnnxBackend(folder, manifest, usable_cores() if threads is None else threads)
-        return cls(backend, manifest)
+        fast = None if kept == 1 else FastTier.load(folder / artifact.FAST_FILE)
+        if fast is not None and fast.tokens != backend.vocabulary:
+            raise ModelIntegrityError(
+                f"{str(folder)!r} has a fast model of {fast.tokens} tokens and a tokenizer of {backend.vocabulary}: "
+                "get the model folder again, or train a new one"
+            )
+        cascade = Cascade(backend, manifest.temperature, fast, margin, cache)
+        return cls(cascade, backend, manifest, kept)
 
     @property
     def threads(self) -> int:
@@ -87,17 +112,13 @@ class Detector:
         than fits, use `predict_stream`.
         Raises MessageTypeError for a bare ``str`` and for any message that isn't one.
         """
-        places: dict[tuple[str, bool], int] = {}
-        limit = self._backend.max_tokens * _CHARACTERS_PER_TOKEN
-        order = [
-            places.setdefault(text, len(places))
-            for text in _normalised(messages, limit, self.manifest.normaliser)
-        ]
-        different = list(places)
-        answers: list[Prediction] = []
-        for start in range(0, len(different), CHUNK_MESSAGES):
-            answers += self._classify(different[start : start + CHUNK_MESSAGES])
-        return [answers[place] for place in order]
+        if isinstance(messages, str | bytes):
+            raise MessageTypeError(
+                f"predict takes a list of messages, not one {type(messages).__name__}: put it in a list, "
+                'as in predict(["gg ez"])'
+            )
+        answers = self._cascade.answers(self._normalised(messages))
+        return [_prediction(answer) for answer in answers]
 
     def predict_stream(self, messages: Iterable[str], chunk: int = CHUNK_MESSAGES) -> Iterator[Prediction]:
         """Classify any number of messages in constant memory; one prediction each, in order.
@@ -106,7 +127,7 @@ class Detector:
         Raises as `predict` does.
         """
         if isinstance(messages, str | bytes):
-            _normalised(messages, 0, self.manifest.normaliser)
+            self.predict(messages)  # says what is wrong
         source = iter(messages)
         while block := list(islice(source, chunk)):
             yield from self.predict(block)
@@ -114,7 +135,7 @@ class Detector:
     def explain(self, message: str) -> Explanation:
         """Classify one message and say which of its words raise the flag score, 1 - p(non-toxic).
 
-        The prediction is the one `predict` gives. How contributions are computed stands in `chatward.detection.explain`;
+        The prediction is the one `predict` gives; words are weighed by the full model, whoever answered. How contributions are computed stands in `chatward.detection.explain`;
         it takes the model about twice as many short texts as the message has words.
         Raises MessageTypeError for anything but a string.
         """
@@ -129,79 +150,60 @@ class Detector:
             message,
             read,
             self._backend.reach(read.text),
-            lambda texts: self._classify([(text, False) for text in texts]),
+            self._full,
         )
-        cut = found.prediction.truncated or len(message) > limit
-        return replace(found, prediction=replace(found.prediction, truncated=cut))
+        return replace(found, prediction=self.predict([message])[0])
 
-    def _classify(self, texts: list[tuple[str, bool]]) -> list[Prediction]:
-        encoded = self._backend.encode([text for text, _ in texts])
-        # Texts that differ only in what the tokenizer folds, such as case, are the same to the model.
-        places: dict[tuple[int, ...], int] = {}
-        order = [places.setdefault(tuple(ids), len(places)) for ids, _ in encoded]
-        different = list(places)
-        scores = np.empty((len(different), len(LABELS)), np.float64)
-        by_length = sorted(range(len(different)), key=lambda i: len(different[i]))
-        rows = min(BATCH_ROWS, -(-len(different) // self._backend.threads))
-        batches = list(_batches(by_length, [len(ids) for ids in different], rows))
-        found = self._backend.logits([[different[i] for i in batch] for batch in batches])
-        for batch, logits in zip(batches, found, strict=True):
-            scores[batch] = _softmax(logits / self.manifest.temperature)
-        probabilities = scores[order]
-        best = probabilities.argmax(axis=1)
-        return [
-            Prediction(LABELS[b], dict(zip(LABELS, p, strict=True)), "full", cut or cut_before)
-            for b, p, (_, cut), (_, cut_before) in zip(
-                best, probabilities.tolist(), encoded, texts, strict=True
-            )
-        ]
+    def _full(self, texts: list[str]) -> list[Prediction]:
+        return [_prediction(answer) for answer in self._cascade.full(texts)]
+
+    def _normalised(self, messages: Iterable[str]) -> Iterator[list[Text]]:
+        """Yield the normalised messages, block by block.
+
+        Of long ones only the beginning, since normalising takes time quadratic in a run of combining characters.
+        """
+        limit, version = self._backend.max_tokens * _CHARACTERS_PER_TOKEN, self.manifest.normaliser
+        source = enumerate(messages)
+        while block := list(islice(source, _BLOCK)):
+            texts = []
+            for place, message in block:
+                if not isinstance(message, str):
+                    raise MessageTypeError(
+                        f"message {place} is {_shown(message)} ({type(message).__name__}), not a string: "
+                        "leave it out, or turn it into text first"
+                    )
+                texts.append((normalise(message[:limit], version), len(message) > limit))
+            yield texts
 
 
-def _normalised(messages: Iterable[str], limit: int, version: int) -> list[tuple[str, bool]]:
-    """Return each message normalised, and whether only its first *limit* characters were looked at.
-
-    The cut comes first: normalising takes time quadratic in a run of combining characters.
-    """
-    if isinstance(messages, str | bytes):
-        raise MessageTypeError(
-            f"predict takes a list of messages, not one {type(messages).__name__}: put it in a list, "
-            'as in predict(["gg ez"])'
+def _margin(manifest: artifact.Manifest, agreement: float | None) -> tuple[float, int]:
+    """Return the agreement that *manifest* keeps to where *agreement* is asked for, and from which margin on the fast model answers then."""
+    held = {float(share): int(found["margin"]) for share, found in manifest.agreement.items()}
+    if agreement is None:
+        agreement = DEFAULT_AGREEMENT if DEFAULT_AGREEMENT in held else 1.0
+    if agreement == 1:
+        return 1.0, 0
+    if not 0 < agreement < 1:
+        raise UsageError(f"agreement is {agreement}: give a share of messages above 0 and up to 1, as 0.995")
+    kept = min((share for share in held if share >= agreement), default=None)
+    if kept is None:
+        can = (
+            f"up to {max(held):g}, or 1 for the full model always"
+            if held
+            else "1, the full model always: it has no fast one"
         )
-    texts = []
-    for place, message in enumerate(messages):
-        if not isinstance(message, str):
-            raise MessageTypeError(
-                f"message {place} is {_shown(message)} ({type(message).__name__}), not a string: "
-                "leave it out, or turn it into text first"
-            )
-        texts.append((normalise(message[:limit], version), len(message) > limit))
-    return texts
+        raise UsageError(f"the model {manifest.name!r} can't promise an agreement of {agreement:g}: give {can}")
+    return kept, held[kept]
+
+
+def _prediction(answer: Answer) -> Prediction:
+    level, probabilities, tier, truncated = answer
+    none, mild, toxic = LABELS
+    first, second, third = probabilities
+    # Each its own dict: whoever changes one changes no other.
+    return Prediction(LABELS[level], {none: first, mild: second, toxic: third}, tier, truncated)
 
 
 def _shown(value: object, width: int = 60) -> str:
     text = repr(value)
     return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def _batches(order: list[int], lengths: list[int], rows: int) -> Iterator[list[int]]:
-    """Cut *order*, sorted by length, into batches of at most *rows* rows and BATCH_TOKENS tokens.
-
-    Short rows aren't padded to much longer ones either, as those of `explain` would be: single words beside whole messages.
-    """
-    batch: list[int] = []
-    for i in order:
-        full = len(batch) == rows or (len(batch) + 1) * lengths[i] > BATCH_TOKENS
-        if batch and (full or (len(batch) >= 4 and lengths[i] > 1.5 * lengths[batch[0]])):
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    scores = logits.astype(np.float64)
-    scores -= scores.max(axis=1, keepdims=True)
-    np.exp(scores, out=scores)
-    scores /= scores.sum(axis=1, keepdims=True)
-    return scores

@@ -20,6 +20,7 @@ PRECISIONS: Final = ("float32", "bfloat16")
 OWN: Final = "own"
 MEAN: Final = "mean"
 POOLINGS: Final = (OWN, MEAN)
+ROWS: Final = "rows"
 
 
 def _range(low: float, high: float, default: Any = MISSING) -> Any:
@@ -174,6 +175,33 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Fast:
+    """The fast model, which learns what the finished one says of all texts there are, and of *invented* ones (`chatward.data.invent`).
+
+    sets: what lines are invented of: names of sets of [adapt], and `ROWS` for the rows of the three levels; shares: how often of each.
+    width, channels, hidden: sizes of its layers (`chatward.fast`). shared_bits: pairs and triples of tokens share 2 to that power rows.
+    learning_rate: of the table; the layers get a third of it. invented_weight: of such a text, one that was sent weighing 1.
+    """
+
+    sets: list[str]
+    shares: list[float]
+    invented: int = _range(0, 20_000_000, 1_000_000)
+    invented_weight: float = _range(0.001, 100, 0.5)
+    width: int = _range(4, 512, 64)
+    channels: int = _range(4, 512, 64)
+    hidden: int = _range(4, 1024, 128)
+    shared_bits: int = _range(4, 22, 16)
+    epochs: int = _range(1, 1000, 4)
+    learning_rate: float = _range(1e-6, 1.0, 4e-3)
+    batch_size: int = _range(1, 65536, 512)
+
+    @property
+    def shared(self) -> int:
+        """How many rows pairs and triples share."""
+        return int(2**self.shared_bits)
+
+
+@dataclass(frozen=True)
 class WordCountRecipe:
     """A recipe of the word-count baseline, told from others by ``kind = "word counts"``. sets: rows of the three levels."""
 
@@ -202,6 +230,7 @@ class Recipe:
     finetune: Finetune
     adapt: Adapt | None = None
     distil: Distil | None = None
+    fast: Fast | None = None
     tokens: Tokens = field(default_factory=Tokens)
     evasion: Evasion = field(default_factory=Evasion)
     calibration: Calibration = field(default_factory=Calibration)
@@ -312,6 +341,20 @@ def _check_sets(recipe: Recipe, path: str) -> None:
         if name not in known:
             raise RecipeError(
                 f"{path}: distil.sets names {name!r}; the sets of [adapt] are: {', '.join(known) or 'none'}"
+            )
+    if recipe.fast:
+        for name in recipe.fast.sets:
+            if name not in (ROWS, *known):
+                raise RecipeError(
+                    f"{path}: fast.sets names {name!r}; give {ROWS!r} or sets of [adapt]: {', '.join(known) or 'none'}"
+                )
+        if (
+            len(recipe.fast.shares) != len(recipe.fast.sets)
+            or min(recipe.fast.shares) < 0
+            or not any(recipe.fast.shares)
+        ):
+            raise RecipeError(
+                f"{path}: fast.shares is {recipe.fast.shares}; it must be a number from 0 for each of fast.sets, and one above 0"
             )
     if recipe.finetune.rehearsal and not (recipe.distil and recipe.distil.epochs):
         raise RecipeError(

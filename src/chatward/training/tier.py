@@ -1,0 +1,201 @@
+"""The fast tier of a model: its teacher asked, its model trained, its right to answer alone measured."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from chatward import artifact
+from chatward.data.invent import invent
+from chatward.data.prepare import Corpus, Distinct
+from chatward.data.splits import fold_of
+from chatward.errors import EmptyDataError
+from chatward.fast import FastTier
+from chatward.schema import LABELS, severity
+from chatward.text import NORMALISER_VERSION, grouping_key
+from chatward.training import checkpoint
+from chatward.training.agreement import agreements
+from chatward.training.calibrate import fit_scale, softmax
+from chatward.training.config import ROWS, Recipe
+from chatward.training.export import batches
+from chatward.training.fast import Examples, train_fast, whole_numbers
+from chatward.training.graph import session
+from chatward.training.loop import Progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_KEPT_FOLDS: Final = 10
+_SCORED: Final = 512
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A finished full model. answer: normalised texts -> texts x levels. encode: to token ids. vocabulary: how many there are. mark: what identifies it."""
+
+    answer: Callable[[list[str]], NDArray[np.float32]]
+    encode: Callable[[list[str]], list[list[int]]]
+    vocabulary: int
+    mark: str
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Normalised texts to learn from, by where they come from, and what is kept to measure on, as often as it was sent. separators: see `invent`."""
+
+    sources: dict[str, list[str]]
+    held: list[str]
+    separators: list[str]
+
+
+@dataclass(frozen=True)
+class Tier:
+    """The fast tier. arrays: of `chatward.artifact.FAST_FILE`; agreement: for the manifest; record: for the run record."""
+
+    arrays: dict[str, NDArray[Any]]
+    agreement: dict[str, dict[str, Any]]
+    record: dict[str, Any]
+
+
+def teacher_of(folder: Path, temperature: float, max_tokens: int, pad_id: int) -> Teacher:
+    """Return the full model of *folder*, which needs no manifest yet, on all cores."""
+    tokenizer = Tokenizer.from_file(str(folder / artifact.TOKENIZER_FILE))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_tokens)
+    run = session(str(folder / artifact.GRAPH_FILE))
+
+    def encode(texts: list[str]) -> list[list[int]]:
+        return [found.ids for found in tokenizer.encode_batch_fast(texts)]
+
+    def answer(texts: list[str]) -> NDArray[np.float32]:
+        out = np.zeros((len(texts), len(LABELS)), np.float32)
+
+        def one(part: tuple[list[int], dict[str, NDArray[np.int64]]]) -> None:
+            out[part[0]] = softmax(run.run(["logits"], part[1])[0], temperature)
+
+        with ThreadPoolExecutor(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        ) as pool:
+            list(pool.map(one, batches(encode(texts), pad_id)))
+        return out
+
+    return Teacher(answer, encode, tokenizer.get_vocab_size(), artifact.sha256(folder / artifact.GRAPH_FILE))
+
+
+def texts_of(
+    recipe: Recipe,
+    corpus: Corpus,
+    chat: dict[str, Distinct],
+    lessons: Corpus,
+    rows: Sequence[int] | None = None,
+) -> Texts:
+    """Return all texts there are. rows: those of *corpus* that may be learned from; None for all.
+
+    What the sets of [adapt] keep out is kept; where they keep nothing out, a tenth of all texts.
+    """
+    chosen = range(len(corpus.texts)) if rows is None else rows
+    sources = {ROWS: [corpus.texts[i] for i in chosen], **{name: found.texts for name, found in chat.items()}}
+    sources["lessons"] = lessons.texts
+    separators = [s.separator for s in recipe.adapt.sets if s.separator] if recipe.adapt else []
+    held = [text for found in chat.values() for text in found.held.texts]
+    if not held:
+        texts = dict.fromkeys(text for found in sources.values() for text in found)
+        held = [text for text in texts if fold_of(grouping_key(text), _KEPT_FOLDS, recipe.seed) == 0]
+        kept = set(held)
+        sources = {name: [text for text in found if text not in kept] for name, found in sources.items()}
+    return Texts({name: list(dict.fromkeys(found)) for name, found in sources.items()}, held, separators)
+
+
+def make_tier(
+    recipe: Recipe, teacher: Teacher, texts: Texts, work: Path, progress: Progress, name: str = ""
+) -> Tier:
+    """Return the fast tier that *recipe* describes. work: where the teacher's answers are kept, so that a killed run goes on.
+
+    name: what people read before the step's. Raises EmptyDataError where there is nothing to learn from or to measure on.
+    """
+    settings = recipe.fast
+    assert settings is not None
+    real = list(dict.fromkeys(text for found in texts.sources.values() for text in found))
+    if not real or not texts.held:
+        raise EmptyDataError(
+            "the fast model has no text to learn from, or none to be measured on: give more rows"
+        )
+    made = invent(
+        [texts.sources[name] for name in settings.sets],
+        settings.shares,
+        settings.invented,
+        recipe.seed,
+        {grouping_key(text) for text in texts.held},
+        texts.separators,
+    )
+    everything = [*real, *made]
+    targets, file = _asked(teacher, everything, work, progress, f"{name}asking the full model")
+    weights = np.full(len(everything), settings.invented_weight, np.float32)
+    weights[: len(real)] = 1.0
+    tokens = teacher.encode(everything)
+    examples = Examples(tokens, targets, weights)
+    network = train_fast(examples, teacher.vocabulary, settings, recipe.seed, progress, f"{name}fast model")
+    arrays = whole_numbers(network, tokens[: len(real)], teacher.vocabulary, settings)
+    said, expected = _scores(FastTier(arrays), teacher.encode(texts.held)), teacher.answer(texts.held)
+    # Probabilities mean what the full model's do.
+    scale = float(arrays["scale"]) * fit_scale(said * float(arrays["scale"]), expected)
+    arrays["scale"] = np.array(scale)
+    file.unlink(missing_ok=True)
+    ranked = np.sort(said, axis=1)
+    same = said.argmax(1) == expected.argmax(1)
+    margins = (ranked[:, -1] - ranked[:, -2]).astype(np.int64)
+    gap = np.abs(softmax(said * float(arrays["scale"])) - expected)
+    record = {
+        "settings": asdict(settings),
+        "texts": len(real),
+        "invented": len(made),
+        "held": {
+            "messages": len(texts.held),
+            "agreement_alone": float(same.mean()),
+            "mean_probability_difference": float(gap.max(axis=1).mean()),
+            "mean_severity": [
+                float(np.mean([severity(p) for p in found]))
+                for found in (softmax(said * float(arrays["scale"])), expected)
+            ],
+        },
+    }
+    return Tier(arrays, agreements(margins, same), record)
+
+
+def write_tier(tier: Tier, folder: Path) -> None:
+    """Write the arrays of *tier* into *folder*."""
+    np.savez(folder / artifact.FAST_FILE, **tier.arrays)  # type: ignore[arg-type]
+
+
+def _scores(fast: FastTier, tokens: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    return np.concatenate([fast.scores(tokens[i : i + _SCORED]) for i in range(0, len(tokens), _SCORED)])
+
+
+def _asked(
+    teacher: Teacher, texts: list[str], work: Path, progress: Progress, stage: str
+) -> tuple[NDArray[np.float32], Path]:
+    """Return what *teacher* says of *texts*, and the file that keeps it."""
+    digest = hashlib.sha256(json.dumps([teacher.mark, NORMALISER_VERSION, texts]).encode())
+    file = work / f"asked-{digest.hexdigest()[:12]}.safetensors"
+    if saved := checkpoint.load(file, digest.hexdigest()):
+        found: NDArray[np.float32] = saved.tensors["targets"].numpy()
+        return found, file
+    step = 16_384
+    progress.start(stage, -(-len(texts) // step), 0)
+    parts = []
+    for start in range(0, len(texts), step):
+        parts.append(teacher.answer(texts[start : start + step]))
+        progress.step(float("nan"))
+    targets = np.concatenate(parts)
+    checkpoint.save(file, digest.hexdigest(), {"targets": torch.from_numpy(targets)}, {})
+    return targets, file
