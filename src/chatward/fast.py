@@ -9,6 +9,7 @@ and whatever the processor.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -88,9 +89,9 @@ class FastTier:
     def load(cls, path: Path) -> FastTier:
         """Read the file *path*. Raises ModelIntegrityError where it isn't a fast model."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 return cls({name: file[name] for name in file.files})
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile) as error:
             raise ModelIntegrityError(f"{str(path)!r} doesn't load as a fast model: {error}") from error
 
     def scores(self, messages: Sequence[Sequence[int]]) -> NDArray[np.float64]:

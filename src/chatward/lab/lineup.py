@@ -30,7 +30,8 @@ from chatward.lab.rows import Record, read_record
 from chatward.lab.wordcount import WordCounts
 from chatward.schema import LABELS
 from chatward.text import NORMALISER_VERSION
-from chatward.training.config import Recipe, WordCountRecipe, check_levels, from_table, read_recipe, read_toml
+from chatward.training.checks import check_levels
+from chatward.training.config import Recipe, WordCountRecipe, from_table, read_recipe, read_toml
 
 if TYPE_CHECKING:
     from chatward.training.loop import Progress

@@ -14,7 +14,8 @@ from transformers import logging as transformers_logging
 
 from chatward.errors import BackboneError, RecipeError
 from chatward.schema import LABELS
-from chatward.training.config import MEAN, OWN, Tokens
+from chatward.training.checks import MEAN, OWN
+from chatward.training.config import Tokens
 from chatward.training.pooling import begin_as_mean
 from chatward.training.vocabulary import frequent_words, make_room, with_words, without_closing
 

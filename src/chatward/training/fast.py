@@ -132,7 +132,7 @@ def train_fast(
             rare.step()  # type: ignore[no-untyped-call]
             common.step()
             done += 1
-            running = float(loss) if done == 1 else 0.98 * running + 0.02 * float(loss)
+            running = loss.item() if done == 1 else 0.98 * running + 0.02 * loss.item()
             progress.step(running)
         progress.epoch(epoch + 1, {})
     return network.eval()

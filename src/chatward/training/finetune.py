@@ -16,7 +16,7 @@ from chatward.evaluation.metrics import figures
 from chatward.training import checkpoint
 from chatward.training.aids import Aids, Vocabulary, kinds_of_tokens
 from chatward.training.calibrate import odds_shift, softmax
-from chatward.training.config import MEAN
+from chatward.training.checks import MEAN
 from chatward.training.distil import distil
 from chatward.training.encoder import weights_of
 from chatward.training.held import measure_heads

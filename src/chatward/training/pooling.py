@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 
 from chatward.errors import RecipeError
-from chatward.training.config import MEAN, OWN
+from chatward.training.checks import MEAN, OWN
 
 _SHARE: Final = 4.0  # of the mean, beside the first token's own state, before both are brought to unit size
 _SPREAD: Final = 0.02  # of random weights, as BERT is initialised with

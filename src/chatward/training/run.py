@@ -35,6 +35,7 @@ from chatward.training.inference import measure_inference
 from chatward.training.loop import Progress
 from chatward.training.record import FOLDS_FILE, read_folds, record_of
 from chatward.training.session import Session, open_session
+from chatward.training.tier import Tier, make_tier, teacher_of, texts_of, write_tier
 
 _PARITY_ROWS = 4000
 _CALIBRATION_ROWS = 1000
@@ -96,6 +97,7 @@ def train(
             shift_outputs(levels.model, odds_shift(recipe.calibration.odds, levels.temperature))
             scratch = stack.enter_context(artifact.new_folder(out))
             parity = _export(session, levels, scratch, split.train)
+            tier = _tier(session, levels, scratch, split.train)
         graph = scratch / artifact.GRAPH_FILE
         limits, alarms = false_alarms(session, graph, levels.temperature)
         record = {
@@ -104,6 +106,7 @@ def train(
             "adapt": adapted.record,
             "finetune": levels.record,
             "parity": parity,
+            "fast": tier.record if tier else None,
             "thresholds": limits,
             "false_alarms": alarms,
             "functional": functional(session, graph, suite, levels.temperature) if suite else None,
@@ -296,6 +299,18 @@ def _other_chat(session: Session, offset: float) -> list[list[int]]:
     return rows
 
 
+def _tier(session: Session, levels: Levels, folder: Path, rows: Collection[int]) -> Tier | None:
+    """Make the fast tier of the model in *folder* and write it there; None where the recipe wants none."""
+    recipe = session.recipe
+    if recipe.fast is None:
+        return None
+    teacher = teacher_of(folder, levels.temperature, recipe.max_tokens, session.pad_id)
+    texts = texts_of(recipe, session.corpus, session.chat, session.lessons, rows)
+    tier = make_tier(recipe, teacher, texts, session.work, session.progress)
+    write_tier(tier, folder)
+    return tier
+
+
 def _longest(session: Session) -> list[int]:
     """Return token ids as long as an input may be, so that its neighbours in the parity check are padded."""
     return list(itertools.islice(itertools.chain(*session.tokens), session.recipe.max_tokens))
@@ -316,4 +331,5 @@ def _manifest(session: Session, levels: Levels, record: dict[str, Any]) -> artif
         pad_id=session.pad_id,
         provenance={key: record[key] for key in keys},
         thresholds=record["thresholds"],
+        agreement=record["fast"]["agreement"] if record["fast"] else {},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +26,8 @@ from chatward.text import NORMALISER_VERSION, grouping_key
 from chatward.training import checkpoint
 from chatward.training.agreement import agreements
 from chatward.training.calibrate import fit_scale, softmax
-from chatward.training.config import ROWS, Recipe
+from chatward.training.checks import ROWS
+from chatward.training.config import Recipe
 from chatward.training.export import batches
 from chatward.training.fast import Examples, train_fast, whole_numbers
 from chatward.training.graph import session
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _KEPT_FOLDS: Final = 10
+_FEWEST_HELD: Final = 200
 _SCORED: Final = 512
 
 
@@ -51,19 +53,23 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Texts:
-    """Normalised texts to learn from, by where they come from, and what is kept to measure on, as often as it was sent. separators: see `invent`."""
+    """Normalised texts to learn from, by where they come from; held: what is kept to measure on, as often as it was sent; golden: invented lines that
+    aren't learned from either, for the golden rows. separators: see `invent`.
+    """
 
     sources: dict[str, list[str]]
     held: list[str]
+    golden: list[str]
     separators: list[str]
 
 
 @dataclass(frozen=True)
 class Tier:
-    """The fast tier. arrays: of `chatward.artifact.FAST_FILE`; agreement: for the manifest; record: for the run record."""
+    """The fast tier. arrays: of `chatward.artifact.FAST_FILE`; agreement: for the manifest; golden: for the golden rows; record: for the run record."""
 
     arrays: dict[str, NDArray[Any]]
     agreement: dict[str, dict[str, Any]]
+    golden: list[dict[str, Any]]
     record: dict[str, Any]
 
 
@@ -97,23 +103,30 @@ def texts_of(
     corpus: Corpus,
     chat: dict[str, Distinct],
     lessons: Corpus,
-    rows: Sequence[int] | None = None,
+    rows: Collection[int] | None = None,
 ) -> Texts:
     """Return all texts there are. rows: those of *corpus* that may be learned from; None for all.
 
-    What the sets of [adapt] keep out is kept; where they keep nothing out, a tenth of all texts.
+    What the sets of [adapt] keep out is kept; where that is very little, a tenth of all texts too.
     """
     chosen = range(len(corpus.texts)) if rows is None else rows
     sources = {ROWS: [corpus.texts[i] for i in chosen], **{name: found.texts for name, found in chat.items()}}
-    sources["lessons"] = lessons.texts
+    golden = [text for text, key in zip(lessons.texts, lessons.keys, strict=True) if _is_kept(key, recipe.seed)]
+    sources["lessons"] = [text for text in lessons.texts if text not in set(golden)]
     separators = [s.separator for s in recipe.adapt.sets if s.separator] if recipe.adapt else []
     held = [text for found in chat.values() for text in found.held.texts]
-    if not held:
+    if len(held) < _FEWEST_HELD:
         texts = dict.fromkeys(text for found in sources.values() for text in found)
-        held = [text for text in texts if fold_of(grouping_key(text), _KEPT_FOLDS, recipe.seed) == 0]
-        kept = set(held)
+        kept = dict.fromkeys(text for text in texts if _is_kept(grouping_key(text), recipe.seed))
+        held += kept
         sources = {name: [text for text in found if text not in kept] for name, found in sources.items()}
-    return Texts({name: list(dict.fromkeys(found)) for name, found in sources.items()}, held, separators)
+    return Texts(
+        {name: list(dict.fromkeys(found)) for name, found in sources.items()}, held, golden, separators
+    )
+
+
+def _is_kept(key: str, seed: int) -> bool:
+    return fold_of(key, _KEPT_FOLDS, seed) == 0
 
 
 def make_tier(
@@ -169,12 +182,37 @@ def make_tier(
             ],
         },
     }
-    return Tier(arrays, agreements(margins, same), record)
+    found = agreements(margins, same)
+    record["agreement"] = found
+    return Tier(arrays, found, _golden(FastTier(arrays), teacher, texts.golden), record)
 
 
 def write_tier(tier: Tier, folder: Path) -> None:
-    """Write the arrays of *tier* into *folder*."""
+    """Write *tier* into *folder*, which has its golden messages already; nothing where it may never answer."""
+    if not tier.agreement:
+        return
     np.savez(folder / artifact.FAST_FILE, **tier.arrays)  # type: ignore[arg-type]
+    path = folder / artifact.GOLDEN_FILE
+    golden = json.loads(path.read_text(encoding="utf-8"))
+    artifact.write_json(path, {**golden, "cascade": tier.golden})
+
+
+def _golden(fast: FastTier, teacher: Teacher, texts: list[str]) -> list[dict[str, Any]]:
+    """Return what each model says of *texts*: its level, and the fast one's margin."""
+    if not texts:
+        return []
+    said = _scores(fast, teacher.encode(texts))
+    ranked = np.sort(said, axis=1)
+    return [
+        {"text": text, "full": LABELS[full], "fast": LABELS[level], "margin": int(margin)}
+        for text, full, level, margin in zip(
+            texts,
+            teacher.answer(texts).argmax(1),
+            said.argmax(1),
+            ranked[:, -1] - ranked[:, -2],
+            strict=True,
+        )
+    ]
 
 
 def _scores(fast: FastTier, tokens: Sequence[Sequence[int]]) -> NDArray[np.float64]:

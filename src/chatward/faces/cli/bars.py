@@ -49,7 +49,7 @@ class Bars:
     def step(self, loss: float) -> None:
         self._loss = loss
         if self._task is not None:
-            self._progress.update(self._task, advance=1, loss=f"{loss:.3f}")
+            self._progress.update(self._task, advance=1, loss="-" if math.isnan(loss) else f"{loss:.3f}")
 
     def epoch(self, number: int, figures: dict[str, float]) -> None:
         score = f"{100 * figures['macro_f1']:.1f}" if figures else "-"

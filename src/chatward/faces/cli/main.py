@@ -15,6 +15,7 @@ from chatward.faces.cli.app import app_command
 from chatward.faces.cli.audit import audit
 from chatward.faces.cli.bench import bench
 from chatward.faces.cli.compare import compare
+from chatward.faces.cli.distil import distil
 from chatward.faces.cli.evaluate import evaluate
 from chatward.faces.cli.predict import predict
 from chatward.faces.cli.score import score
@@ -33,6 +34,7 @@ cli = typer.Typer(
 cli.command()(predict)
 cli.command()(score)
 cli.command()(train)
+cli.command()(distil)
 cli.command()(evaluate)
 cli.command()(compare)
 cli.command()(audit)

@@ -1,0 +1,206 @@
+"""Who answers: cache, fast model, full model; and that it doesn't depend on anything but the text."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatward import Detector, artifact
+from chatward.detection.cascade import Answer, Cache
+from chatward.errors import ManifestError, ModelIntegrityError, UsageError
+from chatward.fast import FastTier
+from chatward.text import normalise
+
+WORDS = "gg wp noob you are a feeder report mid fuck this game idiot nice ez lol team thanks carry".split()
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    rng = np.random.default_rng(0)
+    return [" ".join(rng.choice(WORDS, rng.integers(1, 9))) for _ in range(600)]
+
+
+@pytest.fixture(scope="module")
+def folder(trained: Path, texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model, its fast one answering about half of *texts*."""
+    folder = Path(shutil.copytree(trained, tmp_path_factory.mktemp("cascade") / "model"))
+    manifest = artifact.read_manifest(folder)
+    backend = Detector.load(folder)._backend
+    fast = FastTier.load(folder / artifact.FAST_FILE)
+    scores = np.sort(fast.scores([ids for ids, _ in backend.encode([normalise(t) for t in texts])]), axis=1)
+    middle = int(np.median(scores[:, 2] - scores[:, 1]))
+    artifact.seal(
+        folder, replace(manifest, agreement={"0.9": {"margin": middle}, "0.95": {"margin": 2 * middle}})
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def detector(folder: Path) -> Detector:
+    return Detector.load(folder, agreement=0.9)
+
+
+def test_each_answers_its_share(detector: Detector, texts: list[str]) -> None:
+    tiers = [prediction.tier for prediction in detector.predict(texts)]
+    assert set(tiers) == {"fast", "full"}
+    assert 0.3 < tiers.count("fast") / len(tiers) < 0.7
+
+
+def test_what_the_full_model_answers_is_what_it_says_alone(
+    folder: Path, detector: Detector, texts: list[str]
+) -> None:
+    alone = Detector.load(folder, agreement=1.0)
+    assert alone.agreement == 1
+    for ours, theirs in zip(detector.predict(texts), alone.predict(texts), strict=True):
+        assert theirs.tier == "full"
+        if ours.tier == "full":
+            assert list(ours.probabilities.values()) == pytest.approx(
+                list(theirs.probabilities.values()), abs=1e-6
+            )
+
+
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_an_answer_depends_on_its_text_alone(folder: Path, texts: list[str], data: st.DataObject) -> None:
+    """Not on batch, order, threads or what is remembered: to 1e-6 within a tier, and the tier is the same."""
+    chosen = data.draw(st.lists(st.sampled_from(texts) | st.text(max_size=20), min_size=1, max_size=30))
+    reference = Detector.load(folder, agreement=0.9, threads=1, cache=0)
+    expected = {text: reference.predict([text])[0] for text in dict.fromkeys(chosen)}
+    other = Detector.load(
+        folder, agreement=0.9, threads=data.draw(st.integers(1, 4)), cache=data.draw(st.integers(0, 9))
+    )
+    for _ in range(2):
+        order = data.draw(st.permutations(chosen))
+        for text, found in zip(order, other.predict(order), strict=True):
+            assert found.tier == expected[text].tier
+            assert found.label == expected[text].label
+            assert list(found.probabilities.values()) == pytest.approx(
+                list(expected[text].probabilities.values()), abs=1e-6
+            )
+
+
+def test_calls_from_many_threads_agree(detector: Detector, folder: Path, texts: list[str]) -> None:
+    expected = detector.predict(texts)
+    shared = Detector.load(folder, agreement=0.9, threads=2, cache=50)
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(shared.predict, [texts] * 16):
+            assert [p.tier for p in found] == [p.tier for p in expected]
+            assert [p.label for p in found] == [p.label for p in expected]
+    assert len(shared._cascade.cache) == 50
+
+
+def test_who_changes_one_prediction_changes_no_other(detector: Detector) -> None:
+    first, second = detector.predict(["gg wp", "gg wp"])
+    first.probabilities["toxic"] = 7.0
+    assert second.probabilities["toxic"] <= 1
+    assert detector.predict(["gg wp"])[0].probabilities["toxic"] <= 1
+
+
+def answer(tier: str) -> Answer:
+    return Answer(0, (1.0, 0.0, 0.0), tier, False)
+
+
+def test_the_cache_forgets_what_was_not_asked_for_for_longest() -> None:
+    cache = Cache(2)
+    a, b, c = ("a", False), ("b", False), ("c", False)
+    cache.put([(a, answer("fast")), (b, answer("full"))])
+    assert cache.get([a]) == {a: answer("fast")}
+    cache.put([(c, answer("full"))])
+    assert set(cache.get([a, b, c])) == {a, c}
+    assert len(cache) == 2
+    none = Cache(0)
+    none.put([(a, answer("fast"))])
+    assert len(none) == 0 and none.get([a]) == {}
+
+
+def test_what_is_remembered_is_not_computed_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = Detector.load(folder, agreement=0.9)
+    first = detector.predict(["you are a noob", "gg", "x" * 3000])
+    monkeypatch.setattr(detector._cascade, "_look", None)
+    assert detector.predict(["gg", "  you   are a noob", "x" * 3000]) == [first[1], first[0], first[2]]
+
+
+def test_the_next_higher_agreement_is_kept(folder: Path) -> None:
+    assert Detector.load(folder, agreement=0.9).agreement == 0.9
+    assert Detector.load(folder, agreement=0.5).agreement == 0.9
+    assert Detector.load(folder, agreement=0.92).agreement == 0.95
+    assert Detector.load(folder).agreement == 1, (
+        "the default isn't held, so the full model answers, and says so"
+    )
+
+
+@pytest.mark.parametrize(
+    ("agreement", "words"),
+    [
+        (0.96, "can't promise an agreement of 0.96: give up to 0.95, or 1 for the full model always"),
+        (0, "agreement is 0: give a share of messages above 0 and up to 1"),
+        (1.5, "agreement is 1.5: give a share"),
+        (float("nan"), "agreement is nan: give a share"),
+    ],
+)
+def test_an_agreement_that_cannot_be_kept(folder: Path, agreement: float, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Detector.load(folder, agreement=agreement)
+    assert words in str(caught.value)
+
+
+def test_a_model_without_a_fast_one(model_copy: Path) -> None:
+    manifest = artifact.read_manifest(model_copy)
+    (model_copy / artifact.FAST_FILE).unlink(missing_ok=True)
+    artifact.seal(model_copy, replace(manifest, agreement={}))
+    assert Detector.load(model_copy).predict(["gg"])[0].tier == "full"
+    with pytest.raises(UsageError, match="can't promise an agreement of 0.9: give 1, the full model always"):
+        Detector.load(model_copy, agreement=0.9)
+
+
+def test_a_cache_of_less_than_nothing(folder: Path) -> None:
+    with pytest.raises(UsageError, match="cache is -1: give how many messages to remember, 0 for none"):
+        Detector.load(folder, cache=-1)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "words"),
+    [
+        ({}, "has an 'agreement' that doesn't go with its files"),
+        ([], "has an 'agreement' that doesn't go with its files"),
+        ({"0.9": {"margin": 0}}, "has an unusable margin for an agreement of '0.9' (0)"),
+        ({"0.9": {}}, "has an unusable margin for an agreement of '0.9' (None)"),
+        ({"0.9": {"margin": True}}, "has an unusable margin"),
+        ({"1.0": {"margin": 5}}, "has an unusable margin for an agreement of '1.0'"),
+        ({"x": {"margin": 5}}, "has an unusable margin for an agreement of 'x'"),
+        (
+            {"0.9": {"margin": 5}, "0.99": {"margin": 4}},
+            "asks for a smaller margin where more agreement is promised",
+        ),
+    ],
+)
+def test_a_manifest_that_promises_nonsense(model_copy: Path, agreement: Any, words: str) -> None:
+    artifact.seal(model_copy, replace(artifact.read_manifest(model_copy), agreement=agreement))
+    with pytest.raises(ManifestError) as caught:
+        Detector.load(model_copy)
+    assert words in str(caught.value)
+
+
+def test_a_fast_model_of_another_tokenizer(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    manifest = artifact.read_manifest(copy)
+    with np.load(copy / artifact.FAST_FILE) as file:
+        arrays = dict(file)
+    table = np.concatenate([arrays["table"], arrays["table"][1:2]])
+    np.savez(copy / artifact.FAST_FILE, **{**arrays, "table": table, "tokens": arrays["tokens"] + 1})
+    artifact.seal(copy, manifest)
+    with pytest.raises(ModelIntegrityError, match=r"a fast model of \d+ tokens and a tokenizer of \d+"):
+        Detector.load(copy, agreement=0.9)
+
+
+def test_golden_rows_are_read(trained: Path) -> None:
+    assert "cascade" in json.loads((trained / artifact.GOLDEN_FILE).read_text(encoding="utf-8"))

@@ -1,0 +1,199 @@
+"""The fast model: its arithmetic in whole numbers, its file, its training, and how sure it must be."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatward.data.invent import invent
+from chatward.errors import ModelIntegrityError
+from chatward.fast import ARRAYS, FastTier
+from chatward.text import normalise
+from chatward.training.agreement import agreements
+from chatward.training.config import Fast
+from chatward.training.fast import Examples, train_fast, whole_numbers
+
+VOCABULARY = 12
+SETTINGS = Fast(sets=["rows"], shares=[1.0], width=8, channels=8, hidden=8, shared_bits=8, epochs=30, batch_size=32, learning_rate=0.02)  # fmt: skip
+
+
+class Quiet:
+    def start(self, stage: str, steps: int, done: int) -> None: ...
+    def step(self, loss: float) -> None: ...
+    def epoch(self, number: int, figures: dict[str, float]) -> None: ...
+
+
+def messages(count: int, seed: int = 0) -> list[list[int]]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(2, VOCABULARY, rng.integers(0, 9)).tolist() for _ in range(count)]
+
+
+def levels(tokens: list[list[int]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """A rule to learn: 5 is toxic, but 7 5 isn't; 9 is mild."""
+    targets = np.zeros((len(tokens), 3), np.float32)
+    for i, ids in enumerate(tokens):
+        pairs = list(itertools.pairwise(ids))
+        toxic = 5 in ids and (7, 5) not in pairs
+        targets[i, 2 if toxic else int(9 in ids)] = 1
+    return targets
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    tokens = messages(3000)
+    examples = Examples(tokens, levels(tokens), np.ones(len(tokens), np.float32))
+    return train_fast(examples, VOCABULARY, SETTINGS, 0, Quiet(), "fast")
+
+
+@pytest.fixture(scope="module")
+def arrays(network: Any) -> dict[str, Any]:
+    return whole_numbers(network, messages(500), VOCABULARY, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def fast(arrays: dict[str, Any]) -> FastTier:
+    return FastTier(arrays)
+
+
+def test_pairs_are_learned(fast: FastTier) -> None:
+    tokens = messages(2000, seed=1)
+    found = fast.scores(tokens).argmax(axis=1)
+    assert (found == levels(tokens).argmax(axis=1)).mean() > 0.9
+    assert fast.scores([[3, 7, 5, 4], [3, 5, 7, 4]]).argmax(axis=1).tolist() == [0, 2]
+
+
+def test_whole_numbers_say_what_the_network_says(network: Any, fast: FastTier) -> None:
+    from chatward.training.fast import _Laid
+
+    tokens = messages(500, seed=2)
+    laid = _Laid(tokens, VOCABULARY, SETTINGS.shared)
+    with torch.no_grad():
+        expected = torch.softmax(network(laid.batch(np.arange(len(tokens)))), 1).numpy()
+    scores = fast.scores(tokens) * fast.scale
+    found = np.exp(scores - scores.max(axis=1, keepdims=True))
+    found /= found.sum(axis=1, keepdims=True)
+    assert np.abs(found - expected).mean() < 0.01
+    assert np.abs(found - expected).max() < 0.15
+
+
+@given(
+    st.lists(st.lists(st.integers(0, VOCABULARY - 1), max_size=12), min_size=1, max_size=20), st.randoms(use_true_random=False)
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_scores_are_the_same_to_the_bit_in_any_company(
+    fast: FastTier, tokens: list[list[int]], random: Any
+) -> None:
+    together = fast.scores(tokens)
+    assert np.array_equal(together, np.concatenate([fast.scores([ids]) for ids in tokens]))
+    assert np.array_equal(together, np.round(together)), "whole numbers"
+    order = list(range(len(tokens)))
+    random.shuffle(order)
+    assert np.array_equal(fast.scores([tokens[i] for i in order]), together[order])
+
+
+def test_a_file_gives_back_what_was_written(arrays: dict[str, Any], fast: FastTier, tmp_path: Path) -> None:
+    np.savez(tmp_path / "fast.npz", **arrays)
+    tokens = messages(20)
+    assert np.array_equal(FastTier.load(tmp_path / "fast.npz").scores(tokens), fast.scores(tokens))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"table": None}, "array 'table' is missing"),
+        ({"scale": np.float32(1)}, "array 'scale' is of float32 and 0 dimensions"),
+        ({"bias": np.zeros(3, np.int16)}, "array 'bias' is (3,) where the others want (8,)"),
+        ({"tokens": np.int64(13)}, "a table of 270 rows doesn't fit 13 tokens"),
+        ({"scale": np.float64(-1)}, "a scale or shift is out of range"),
+        ({"inner_shift": np.int64(-2)}, "a scale or shift is out of range"),
+        ({"windows_bias": np.full(8, 2**30, np.int32)}, "too large to be added exactly"),
+        ({"inner_bias": np.full(8, 2**60, np.int64)}, "too large to be added exactly"),
+    ],
+)
+def test_what_is_no_fast_model_is_refused(
+    arrays: dict[str, Any], change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    spoiled = {name: value for name, value in {**arrays, **change}.items() if value is not None}
+    np.savez(tmp_path / "fast.npz", **spoiled)
+    with pytest.raises(ModelIntegrityError) as caught:
+        FastTier.load(tmp_path / "fast.npz")
+    assert words in str(caught.value) and "fast.npz" in str(caught.value)
+
+
+def test_no_pickle_is_read(arrays: dict[str, Any], tmp_path: Path) -> None:
+    np.savez(tmp_path / "fast.npz", **{**arrays, "table": np.array([{"a": 1}], object)})
+    with pytest.raises(ModelIntegrityError, match="doesn't load as a fast model"):
+        FastTier.load(tmp_path / "fast.npz")
+    for content in (b"", b"PK\x03\x04 broken", io.BytesIO().getvalue()):
+        (tmp_path / "fast.npz").write_bytes(content)
+        with pytest.raises(ModelIntegrityError, match="doesn't load as a fast model"):
+            FastTier.load(tmp_path / "fast.npz")
+
+
+def test_the_arrays_are_those_of_the_format(arrays: dict[str, Any]) -> None:
+    assert {name: (value.dtype.type, value.ndim) for name, value in arrays.items()} == ARRAYS
+
+
+# How sure it must be
+
+
+def test_a_margin_keeps_its_promise_and_no_more() -> None:
+    rng = np.random.default_rng(0)
+    margins = rng.integers(1, 10_000, 4000)
+    same = rng.random(4000) > 0.1 * np.exp(-margins / 1500)
+    found = agreements(margins, same)
+    assert list(found) == ["0.98", "0.99", "0.995", "0.998", "0.999"]
+    for share, entry in found.items():
+        answered = margins >= entry["margin"]
+        assert entry["answered"] == answered.mean() and entry["messages"] == 4000
+        assert entry["differing"] == (answered & ~same).sum()
+        assert (entry["differing"] + 1) / 4000 <= 1 - float(share) + 1e-12
+        assert entry["low"] < 1 - entry["differing"] / 4000 <= entry["high"]
+    kept = [entry["margin"] for entry in found.values()]
+    assert kept == sorted(kept)
+
+
+def test_messages_of_one_margin_are_answered_all_or_none() -> None:
+    margins = np.array([9] * 100 + [5] * 100)
+    same = np.array([True] * 100 + [True] * 95 + [False] * 5)
+    assert agreements(margins, same)["0.98"]["answered"] == 0.5
+
+
+def test_too_few_messages_promise_nothing() -> None:
+    assert agreements(np.array([5, 4]), np.array([True, True])) == {}
+    assert agreements(np.array([], int), np.array([], bool)) == {}
+    assert agreements(np.zeros(5000, int), np.ones(5000, bool)) == {}, "a draw is no answer"
+
+
+# Invented texts
+
+LINES = ["gg wp all", "you are a noob", "push mid now please", "report this carry"]
+
+
+def test_invented_texts_are_new_and_made_of_pieces() -> None:
+    found = invent([LINES, ["only this one"]], [1.0, 0.5], 200, 3, separators=["[SEPA]"])
+    assert len(found) == len(set(found)) == 200
+    assert not set(found) & {*LINES, "only this one"}
+    assert all(normalise(text) == text for text in found)
+    assert any("[SEPA]" in text for text in found)
+    assert found == invent([LINES, ["only this one"]], [1.0, 0.5], 200, 3, separators=["[SEPA]"])
+    assert found != invent([LINES, ["only this one"]], [1.0, 0.5], 200, 4, separators=["[SEPA]"])
+
+
+def test_texts_kept_out_are_never_invented() -> None:
+    everything = invent([["a b c"]], [1.0], 1000, 0)
+    assert {"a", "a b"} <= set(everything) and len(everything) < 1000, "fewer where there are no more"
+    left = invent([["a b c"]], [1.0], 1000, 0, without={"a", "a b"})
+    assert not {"a", "a b"} & set(left)
+
+
+def test_of_nothing_nothing_is_invented() -> None:
+    assert invent([[], [""]], [1.0, 0.0], 10, 0) == []
