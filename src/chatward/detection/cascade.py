@@ -62,6 +62,11 @@ class Cache:
     def __len__(self) -> int:
         return len(self._held)
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._held.clear()
+
     def get(self, texts: Iterable[Text]) -> dict[Text, Answer]:
         """Return the answers there are to *texts*."""
         found = {}

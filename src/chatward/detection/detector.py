@@ -132,6 +132,10 @@ class Detector:
         while block := list(islice(source, chunk)):
             yield from self.predict(block)
 
+    def forget(self) -> None:
+        """Forget all answers that are remembered (`load`'s *cache*)."""
+        self._cascade.cache.clear()
+
     def explain(self, message: str) -> Explanation:
         """Classify one message and say which of its words raise the flag score, 1 - p(non-toxic).
 

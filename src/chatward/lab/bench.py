@@ -1,88 +1,191 @@
-"""How fast a model folder answers on this machine, in how much memory, at what cost of energy."""
+"""How fast a model answers on this machine, in how much memory, at what cost of energy, and how far its two tiers agree."""
 
 from __future__ import annotations
 
+import json
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chatward import carbon
-from chatward.detection.detector import CHUNK_MESSAGES, Detector
+from chatward import artifact, carbon
+from chatward.detection.detector import Detector
+from chatward.evaluation.metrics import macro_f1
+from chatward.lab.once import BATCHED, SINGLE, Job, run
+from chatward.lab.reference import Reference
+from chatward.schema import LABELS
 
-_BATCH: Final = 1024
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_FULL_CALLS = 2000
+_CACHE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is timed, and how.
+
+    model: None for the shipped one. agreement: see `Detector.load`. rounds: of which medians are taken, each in fresh processes. calls: one message at a time, in each round. seconds: at least so
+    long energy is tracked, each way. reference: whether the reference stack is timed in the same run. country, pue: see `chatward.carbon.track`.
+    """
+
+    model: Path | None
+    agreement: float | None = None
+    threads: int | None = None
+    rounds: int = 5
+    calls: int = 20_000
+    seconds: float = 5.0
+    reference: bool = False
+    country: str | None = None
+    pue: float = 1.0
 
 
 def measure(
-    model: Path | None,
-    messages: list[str],
-    seconds: float,
-    threads: int | None,
-    country: str | None,
-    pue: float,
+    how: Bench, messages: list[str], truth: Sequence[int] | None, told: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Time *model* (None: the shipped one) on *messages* for at least *seconds* each way, and track the energy.
+    """Time a model on *messages*, in their order, each round beginning with nothing remembered.
 
-    Returns ``single`` and ``batched``, each with messages_per_s, p50_ms, p95_ms, p99_ms (of a call: one message, or a batch
-    of up to 1,024) and per_1000_messages (energy_wh, emissions_g_co2e); peak_memory_mb of this process before anything
-    was tracked; load_ms; and the emission report of the batched part. Repeated messages within a batch are computed once, as always.
+    truth: ids of the messages' levels, for macro F1; None where they aren't known. told: hears what is being done. Returns
+
+    - ``single`` and ``batched``, of the model with its fast tier: messages_per_s, in ``single`` also p50_ms, p95_ms, p99_ms, and in both per_1000_messages (energy_wh, emissions_g_co2e);
+      in ``batched`` also ``tiers``, the share of messages each answered, ``repeated`` being those whose text came before;
+    - ``single_without_cache``, as ``single``, nothing being remembered; ``full``, ``single`` and ``batched`` of the full model alone;
+    - ``reference``: single_ms, batched_per_s; and ``ratios`` to it: single, batched, full_single, full_batched; None without it;
+    - ``label_agreement``: share of messages whose label is the full model's; ``macro_f1`` (0 to 100), ``cascade`` and ``full``, against *truth*, or None;
+    - ``peak_memory_mb`` of a process that answers, ``load_ms``, ``start_s`` (of `chatward predict` from the shell), ``emissions``, the report of the batched part.
     """
-    began = time.perf_counter()
-    detector = Detector.load(model, threads=threads)
-    loaded = time.perf_counter()
-    detector.predict(messages[:CHUNK_MESSAGES])
-    memory = _peak_memory_mb()
-    single, _ = _timed(detector, [[message] for message in messages], seconds, country, pue)
-    batches = [messages[i : i + _BATCH] for i in range(0, len(messages), _BATCH)]
-    batched, report = _timed(detector, batches, seconds, country, pue)
+    probe = Detector.load(how.model, threads=how.threads, agreement=how.agreement)
+    different = list(dict.fromkeys(messages))
+    rounds: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "messages.json"
+        path.write_text(json.dumps(messages), encoding="utf-8")
+        reference = stack.enter_context(Reference(path, probe.threads)) if how.reference else None
+        for number in range(how.rounds):
+            told(f"round {number + 1} of {how.rounds}")
+            rounds.append(_round(how, path, len(different), reference))
+    told("energy")
+    single, batched = _middle(rounds, "single"), _middle(rounds, "batched")
+    single["per_1000_messages"], _ = _energy(how, [[message] for message in messages])
+    batched["per_1000_messages"], report = _energy(how, [messages])
+    last = rounds[-1]
     return {
-        "model": detector.manifest.name,
+        "model": probe.manifest.name,
+        "agreement": probe.agreement,
         "messages": len(messages),
-        "threads": detector.threads,
+        "different_messages": len(different),
+        "threads": probe.threads,
+        "rounds": how.rounds,
+        "machine": artifact.machine(),
         "single": single,
-        "batched": {**batched, "batch": min(_BATCH, len(messages))},
-        "peak_memory_mb": memory,
-        "load_ms": 1000 * (loaded - began),
+        "batched": {**batched, "tiers": {t: n / len(messages) for t, n in last["batched"]["tiers"].items()}},
+        "single_without_cache": _middle(rounds, "single_without_cache"),
+        "full": {"single": _middle(rounds, "full_single"), "batched": _middle(rounds, "full_batched")},
+        **_beside(rounds, single, batched),
+        **_agreement(last, truth),
+        "peak_memory_mb": _median([r["batched"]["peak_memory_mb"] for r in rounds]),
+        "load_ms": _median([r["batched"]["load_ms"] for r in rounds]),
+        "start_s": _start(how.model),
         "emissions": report.as_dict(),
     }
 
 
-def _timed(
-    detector: Detector, calls: list[list[str]], seconds: float, country: str | None, pue: float
-) -> tuple[dict[str, Any], carbon.EmissionReport]:
-    times: list[float] = []
-    done = 0
+def _round(how: Bench, path: Path, different: int, reference: Reference | None) -> dict[str, Any]:
+    """Time every way once, in turns, so that what else the machine does falls on all of them."""
+    model = None if how.model is None else str(how.model)
+
+    def timed(way: str, agreement: float | None, calls: int = 0, cache: int = _CACHE) -> dict[str, Any]:
+        job = Job(way, str(path), model, agreement, how.threads, calls, cache)
+        found = run(job)
+        found["messages_per_s"] = (calls or len(found["labels"])) / found["seconds"]
+        return found
+
+    return {
+        "batched": timed(BATCHED, how.agreement),
+        "single": timed(SINGLE, how.agreement, how.calls),
+        "reference": reference.measure() if reference else None,
+        "single_without_cache": timed(SINGLE, how.agreement, min(how.calls, different), 0),
+        "full_batched": timed(BATCHED, 1.0),
+        "full_single": timed(SINGLE, 1.0, min(how.calls, _FULL_CALLS, different), 0),
+    }
+
+
+def _middle(rounds: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    keys = ("messages_per_s", "p50_ms", "p95_ms", "p99_ms")
+    found = {key: statistics.median(r[name][key] for r in rounds) for key in keys if key in rounds[0][name]}
+    return {**found, "all_messages_per_s": [round(r[name]["messages_per_s"], 1) for r in rounds]}
+
+
+def _median(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def _beside(rounds: list[dict[str, Any]], single: dict[str, Any], batched: dict[str, Any]) -> dict[str, Any]:
+    """Return the reference's figures, and by how many times ours are better."""
+    if rounds[0]["reference"] is None:
+        return {"reference": None, "ratios": None}
+    theirs = {key: statistics.median(r["reference"][key] for r in rounds) for key in rounds[0]["reference"]}
+    full_single, full_batched = _middle(rounds, "full_single"), _middle(rounds, "full_batched")
+    ratios = {
+        "single": theirs["single_ms"] / single["p50_ms"],
+        "batched": batched["messages_per_s"] / theirs["batched_per_s"],
+        "full_single": theirs["single_ms"] / full_single["p50_ms"],
+        "full_batched": full_batched["messages_per_s"] / theirs["batched_per_s"],
+    }
+    return {"reference": theirs, "ratios": ratios}
+
+
+def _agreement(last: dict[str, Any], truth: Sequence[int] | None) -> dict[str, Any]:
+    both = [
+        np.array([LABELS.index(label) for label in last[way]["labels"]]) for way in ("batched", "full_batched")
+    ]
+    cascade, full = both
+    scored = None
+    if truth is not None:
+        scored = {"cascade": _macro_f1(cascade, truth), "full": _macro_f1(full, truth)}
+    return {"label_agreement": float((cascade == full).mean()), "macro_f1": scored}
+
+
+def _macro_f1(labels: NDArray[Any], truth: Sequence[int]) -> float:
+    return 100 * macro_f1(np.eye(len(LABELS))[labels], np.array(truth))
+
+
+def _energy(how: Bench, calls: list[list[str]]) -> tuple[dict[str, Any], carbon.EmissionReport]:
+    """Track the energy of *calls*, again and again, each time with nothing remembered, for `Bench.seconds`."""
+    done, number = 0, 0
+    detector = Detector.load(how.model, threads=how.threads, agreement=how.agreement)
     with (
         tempfile.TemporaryDirectory() as folder,
-        carbon.track(Path(folder), "chatward bench", country=country, pue=pue) as tracking,
+        carbon.track(Path(folder), "chatward bench", country=how.country, pue=how.pue) as tracking,
     ):
         began = time.perf_counter()
-        while (now := time.perf_counter()) - began < seconds:
-            call = calls[len(times) % len(calls)]
+        while time.perf_counter() - began < how.seconds:
+            if number % len(calls) == 0:
+                detector.forget()
+            call = calls[number % len(calls)]
             detector.predict(call)
-            times.append(time.perf_counter() - now)
+            number += 1
             done += len(call)
-        spent = time.perf_counter() - began
-    p50, p95, p99 = (1000 * float(x) for x in np.percentile(times, [50, 95, 99]))
-    found = {
-        "messages_per_s": done / spent,
-        "p50_ms": p50,
-        "p95_ms": p95,
-        "p99_ms": p99,
-        "timed_messages": done,
-        "per_1000_messages": carbon.per_thousand(tracking.report, done),
-    }
-    return found, tracking.report
+    return carbon.per_thousand(tracking.report, done), tracking.report
 
 
-def _peak_memory_mb() -> float | None:
-    """Return this process's peak resident memory in MB (2^20 bytes); None where the system doesn't tell."""
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+def _start(model: Path | None) -> float:
+    """Return the seconds of `chatward predict "gg ez"` from a shell, median of five."""
+    command = [sys.executable, "-m", "chatward", "predict", "gg ez"]
+    command += ["--model", str(model)] if model else []
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)

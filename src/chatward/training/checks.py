@@ -16,7 +16,6 @@ PRECISIONS: Final = ("float32", "bfloat16")
 OWN: Final = "own"
 MEAN: Final = "mean"
 POOLINGS: Final = (OWN, MEAN)
-ROWS: Final = "rows"
 
 
 def check_recipe(recipe: Recipe, path: str) -> None:
@@ -39,9 +38,9 @@ def check_recipe(recipe: Recipe, path: str) -> None:
             )
     if recipe.fast:
         for name in recipe.fast.sets:
-            if name not in (ROWS, *known):
+            if name not in known:
                 raise RecipeError(
-                    f"{path}: fast.sets names {name!r}; give {ROWS!r} or sets of [adapt]: {', '.join(known) or 'none'}"
+                    f"{path}: fast.sets names {name!r}; the sets of [adapt] are: {', '.join(known) or 'none'}"
                 )
         if (
             len(recipe.fast.shares) != len(recipe.fast.sets)

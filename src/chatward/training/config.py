@@ -173,7 +173,7 @@ class Parity:
 class Fast:
     """The fast model, which learns what the finished one says of all texts there are, and of *invented* ones (`chatward.data.invent`).
 
-    sets: what lines are invented of: names of sets of [adapt], and `ROWS` for the rows of the three levels; shares: how often of each.
+    sets: what lines are invented of: names of sets of [adapt]; shares: how often of each.
     width, channels, hidden: sizes of its layers (`chatward.fast`). shared_bits: pairs and triples of tokens share 2 to that power rows.
     learning_rate: of the table; the layers get a third of it. invented_weight: of such a text, one that was sent weighing 1.
     """

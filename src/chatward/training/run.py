@@ -97,7 +97,7 @@ def train(
             shift_outputs(levels.model, odds_shift(recipe.calibration.odds, levels.temperature))
             scratch = stack.enter_context(artifact.new_folder(out))
             parity = _export(session, levels, scratch, split.train)
-            tier = _tier(session, levels, scratch, split.train)
+            tier = _tier(session, levels, scratch)
         graph = scratch / artifact.GRAPH_FILE
         limits, alarms = false_alarms(session, graph, levels.temperature)
         record = {
@@ -299,13 +299,13 @@ def _other_chat(session: Session, offset: float) -> list[list[int]]:
     return rows
 
 
-def _tier(session: Session, levels: Levels, folder: Path, rows: Collection[int]) -> Tier | None:
+def _tier(session: Session, levels: Levels, folder: Path) -> Tier | None:
     """Make the fast tier of the model in *folder* and write it there; None where the recipe wants none."""
     recipe = session.recipe
     if recipe.fast is None:
         return None
     teacher = teacher_of(folder, levels.temperature, recipe.max_tokens, session.pad_id)
-    texts = texts_of(recipe, session.corpus, session.chat, session.lessons, rows)
+    texts = texts_of(recipe, session.corpus, session.chat, session.lessons)
     tier = make_tier(recipe, teacher, texts, session.work, session.progress)
     write_tier(tier, folder)
     return tier

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,13 +20,13 @@ from chatward.data.invent import invent
 from chatward.data.prepare import Corpus, Distinct
 from chatward.data.splits import fold_of
 from chatward.errors import EmptyDataError
+from chatward.evaluation.metrics import macro_f1
 from chatward.fast import FastTier
 from chatward.schema import LABELS, severity
 from chatward.text import NORMALISER_VERSION, grouping_key
 from chatward.training import checkpoint
 from chatward.training.agreement import agreements
 from chatward.training.calibrate import fit_scale, softmax
-from chatward.training.checks import ROWS
 from chatward.training.config import Recipe
 from chatward.training.export import batches
 from chatward.training.fast import Examples, train_fast, whole_numbers
@@ -54,12 +54,13 @@ class Teacher:
 @dataclass(frozen=True)
 class Texts:
     """Normalised texts to learn from, by where they come from; held: what is kept to measure on, as often as it was sent; golden: invented lines that
-    aren't learned from either, for the golden rows. separators: see `invent`.
+    aren't learned from either, for the golden rows. rows: of the three levels, to measure on. separators: see `invent`.
     """
 
     sources: dict[str, list[str]]
     held: list[str]
     golden: list[str]
+    rows: Corpus
     separators: list[str]
 
 
@@ -98,19 +99,12 @@ def teacher_of(folder: Path, temperature: float, max_tokens: int, pad_id: int) -
     return Teacher(answer, encode, tokenizer.get_vocab_size(), artifact.sha256(folder / artifact.GRAPH_FILE))
 
 
-def texts_of(
-    recipe: Recipe,
-    corpus: Corpus,
-    chat: dict[str, Distinct],
-    lessons: Corpus,
-    rows: Collection[int] | None = None,
-) -> Texts:
-    """Return all texts there are. rows: those of *corpus* that may be learned from; None for all.
+def texts_of(recipe: Recipe, corpus: Corpus, chat: dict[str, Distinct], lessons: Corpus) -> Texts:
+    """Return all texts there are, but for the rows of the three levels: these only measure, so that what is lost on them is honest.
 
     What the sets of [adapt] keep out is kept; where that is very little, a tenth of all texts too.
     """
-    chosen = range(len(corpus.texts)) if rows is None else rows
-    sources = {ROWS: [corpus.texts[i] for i in chosen], **{name: found.texts for name, found in chat.items()}}
+    sources = {name: found.texts for name, found in chat.items()}
     golden = [text for text, key in zip(lessons.texts, lessons.keys, strict=True) if _is_kept(key, recipe.seed)]
     sources["lessons"] = [text for text in lessons.texts if text not in set(golden)]
     separators = [s.separator for s in recipe.adapt.sets if s.separator] if recipe.adapt else []
@@ -121,7 +115,7 @@ def texts_of(
         held += kept
         sources = {name: [text for text in found if text not in kept] for name, found in sources.items()}
     return Texts(
-        {name: list(dict.fromkeys(found)) for name, found in sources.items()}, held, golden, separators
+        {name: list(dict.fromkeys(found)) for name, found in sources.items()}, held, golden, corpus, separators
     )
 
 
@@ -184,6 +178,7 @@ def make_tier(
     }
     found = agreements(margins, same)
     record["agreement"] = found
+    record["rows"] = _lost(FastTier(arrays), teacher, texts.rows, found)
     return Tier(arrays, found, _golden(FastTier(arrays), teacher, texts.golden), record)
 
 
@@ -195,6 +190,28 @@ def write_tier(tier: Tier, folder: Path) -> None:
     path = folder / artifact.GOLDEN_FILE
     golden = json.loads(path.read_text(encoding="utf-8"))
     artifact.write_json(path, {**golden, "cascade": tier.golden})
+
+
+def _lost(
+    fast: FastTier, teacher: Teacher, rows: Corpus, found: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return of each set of *rows* macro F1 (0 to 100) of the full model and of both together at each agreement, and the share the fast one answers."""
+    said, full = _scores(fast, teacher.encode(rows.texts)), teacher.answer(rows.texts)
+    ranked = np.sort(said, axis=1)
+    margins, truth, sets = ranked[:, -1] - ranked[:, -2], np.array(rows.labels), np.array(rows.sets)
+    report: dict[str, dict[str, Any]] = {}
+    for name in rows.facts:
+        own = sets == name
+        report[name] = {"rows": int(own.sum()), "full": 100 * macro_f1(full[own], truth[own]), "both": {}}
+        for share, entry in found.items():
+            sure = margins >= entry["margin"]
+            both = np.where(sure[:, None], said, full)
+            report[name]["both"][share] = {
+                "macro_f1": 100 * macro_f1(both[own], truth[own]),
+                "answered": float(sure[own].mean()),
+                "label_agreement": float((both[own].argmax(1) == full[own].argmax(1)).mean()),
+            }
+    return report
 
 
 def _golden(fast: FastTier, teacher: Teacher, texts: list[str]) -> list[dict[str, Any]]:
