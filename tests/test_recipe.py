@@ -101,3 +101,30 @@ def test_words_to_count_need_texts(tmp_path: Path) -> None:
     path.write_text(TINY[:start] + TINY[TINY.index("[finetune]", end) :].replace("rehearsal = 0.5", ""))
     with pytest.raises(RecipeError, match=r"tokens\.word_texts is 2, and there is no \[adapt\]"):
         read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            'sets = ["conda", "gametox"]\nshares',
+            'sets = ["conda", "elsewhere"]\nshares',
+            "fast.sets names 'elsewhere'; the sets of [adapt] are: conda, gametox",
+        ),
+        (
+            "shares = [1.0, 1.0]",
+            "shares = [1.0]",
+            "fast.shares is [1.0]; it must be a number from 0 for each of fast.sets",
+        ),
+        ("shares = [1.0, 1.0]", "shares = [0.0, 0.0]", "fast.shares is [0.0, 0.0]; it must be"),
+        ("shares = [1.0, 1.0]", "shares = [-1.0, 2.0]", "fast.shares is [-1.0, 2.0]; it must be"),
+        ("shared_bits = 12", "shared_bits = 40", "fast.shared_bits is 40; it must be from 4 to 22"),
+    ],
+)
+def test_a_fast_model_that_cannot_be(old: str, new: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    assert old in TINY
+    path.write_text(TINY.replace(old, new))
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path)
+    assert words in str(caught.value)

@@ -10,9 +10,11 @@ import random
 from collections.abc import Collection, Sequence
 
 from chatward.text import grouping_key, normalise
+from chatward.text.words import known
 
 _LONGEST = 40  # words
 _REPLACED = 0.25
+_STRANGER = 0.3
 _MISSPELT = 0.15
 _FEWEST_LETTERS = 4
 _TRIES = 20  # for each text asked for
@@ -37,7 +39,7 @@ def invent(
     if not filled:
         return []
     lines, weights = [texts for texts, _ in filled], [share for _, share in filled]
-    words = [word for text in lines[weights.index(max(weights))] for word in text.split()]
+    words = _Words(rng, [word for texts in lines for text in texts for word in text.split()])
     found: dict[str, None] = {}
     for _ in range(_TRIES * count):
         if len(found) >= count:
@@ -49,22 +51,40 @@ def invent(
     return list(found)
 
 
-def _pieces(rng: random.Random, lines: list[str], words: list[str], separators: Sequence[str]) -> list[str]:
+class _Words:
+    """Words to put in the place of others: as often as they are sent, any that was sent, and any of the normaliser's lists.
+
+    What a word that was sent once or never does to a message is what a small model knows least of.
+    """
+
+    def __init__(self, rng: random.Random, sent: list[str]) -> None:
+        self._rng = rng
+        self._sorts = [sent, sorted(set(sent)), sorted(known())]
+
+    def draw(self) -> str:
+        """Return one of them."""
+        (sort,) = self._rng.choices(self._sorts, (0.3, 0.35, 0.35))
+        return self._rng.choice(sort) if sort else ""
+
+
+def _pieces(rng: random.Random, lines: list[str], words: _Words, separators: Sequence[str]) -> list[str]:
     """Return the words of one invented text."""
     first = rng.choice(lines).split()
     if not first:
         return []
     way = rng.random()
-    if way < 0.3:  # a part
+    if way < 0.2:  # a part
         start = rng.randrange(len(first))
         found = first[start : rng.randint(start + 1, len(first))]
-    elif way < 0.55:  # two lines
+    elif way < 0.4:  # two lines
         found = first + rng.choice([[], [","], *([sign] for sign in separators)]) + rng.choice(lines).split()
-    elif way < 0.8:  # other words here and there
-        found = [rng.choice(words) if words and rng.random() < _REPLACED else word for word in first]
-    else:  # the beginning of one and the end of another
+    elif way < 0.6:  # the beginning of one and the end of another
         second = rng.choice(lines).split()
         found = first[: rng.randint(0, len(first))] + second[rng.randint(0, max(0, len(second) - 1)) :]
+    else:  # other words here and there
+        found = [words.draw() if rng.random() < _REPLACED else word for word in first]
+    if found and rng.random() < _STRANGER:
+        found[rng.randrange(len(found))] = words.draw()
     if found and rng.random() < _MISSPELT:
         place = rng.randrange(len(found))
         found[place] = _misspelt(rng, found[place])

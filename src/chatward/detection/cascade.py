@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS: Final = 64
 BATCH_TOKENS: Final = 512
+_FEW: Final = 32  # texts that one thread has looked at before another has woken
 _GROUP: Final = 4 * BATCH_ROWS  # what waits for the full model, until there is enough of like length
 
 Text = tuple[str, bool]
@@ -116,7 +117,8 @@ class Cascade:
             for text in left:
                 call.known[text] = None  # under way
             for start in range(0, len(left), BLOCK):
-                call.first.append(self._submit(self._look, left[start : start + BLOCK]))
+                part = left[start : start + BLOCK]
+                call.first.append(self._submit(self._look, part, alone=len(part) <= _FEW))
             while call.first and call.first[0].done():
                 self._sort(call, call.first.popleft().result())
         while call.first:
@@ -168,8 +170,10 @@ class Cascade:
         waiting, call.unsure = call.unsure, {}
         order = sorted(waiting, key=len)
         rows = min(BATCH_ROWS, -(-len(order) // self._backend.threads))
-        for batch in _batches(order, rows):
-            call.last.append(([waiting[ids] for ids in batch], self._submit(self._full_rows, batch)))
+        batches = list(_batches(order, rows))
+        for batch in batches:
+            rows_of = self._submit(self._full_rows, batch, alone=len(batches) == 1)
+            call.last.append(([waiting[ids] for ids in batch], rows_of))
 
     def _finish(self, call: _Call) -> None:
         """Let the full model read what is left of *call*, and wait for all it reads."""
@@ -183,8 +187,9 @@ class Cascade:
         rows: list[list[float]] = _softmax(self._backend.run(batch) / self._temperature).tolist()
         return rows
 
-    def _submit(self, work: Callable[[_In], _Out], argument: _In) -> Future[_Out]:
-        if self._workers is not None:
+    def _submit(self, work: Callable[[_In], _Out], argument: _In, alone: bool) -> Future[_Out]:
+        """Let a worker do *work*. alone: do it here, since waking a worker would take longer than can be gained."""
+        if self._workers is not None and not alone:
             return self._workers.submit(work, argument)
         done: Future[_Out] = Future()
         done.set_result(work(argument))

@@ -78,6 +78,11 @@ def drawn(text: str, kept: list[tuple[int, int]]) -> list[tuple[int, int, str]]:
     return edits
 
 
+def may_be_drawn(word: str) -> bool:
+    """Return whether `drawn` would look at *word*, letters alone."""
+    return len(word) > _SHORTEST and _ALONE.fullmatch(word.lower()) is not None
+
+
 @lru_cache(maxsize=1 << 13)
 def _read(core: str) -> str | None:
     """Return the word worth hiding that *core* draws; None where it is a word, or none comes out."""

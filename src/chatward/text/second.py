@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from chatward.text import spelling, symbols
-from chatward.text.drawn import drawn
+from chatward.text.drawn import drawn, may_be_drawn
 from chatward.text.edits import Edit, Line
 from chatward.text.first import UNUSABLE
 
@@ -20,17 +20,18 @@ _UNTIDY: Final = re.compile(r"\s\s|^\s|\s$|[^\S ]")
 
 def second(line: Line) -> Line:
     """Normalise *line* in place, and return it."""
-    return line if _is_settled(line.text) else _worked(line)
+    return line if is_settled(line.text) else _worked(line)
 
 
-def _is_settled(text: str) -> bool:
+def is_settled(text: str) -> bool:
     """Whether each word of *text* is known to stay as it is. Quick, and True for most of chat."""
     if not text.isascii():
         return False
     words = text.split(" ")
     # In ASCII only letters set apart reach over a space, and these take three.
-    apart = sum(len(word) == 1 for word in words) > 2 and spelling.are_apart(text)
-    return not apart and all(map(_stays, words))
+    if len(words) > 2 and min(map(len, words)) < 2 and spelling.are_apart(text):
+        return False
+    return all(map(_stays, words))
 
 
 @lru_cache(maxsize=1 << 15)
@@ -41,7 +42,7 @@ def _stays(word: str) -> bool:
     if _SIGNS.fullmatch(word):  # no step touches what holds no letter
         return True
     if word.isalpha():
-        return spelling.stays(word) and not drawn(word, [])
+        return spelling.stays(word) and not (may_be_drawn(word) and drawn(word, []))
     core = word.rstrip(".,")
     if core.islower() and core.isalpha() and spelling.is_word(core):
         return True

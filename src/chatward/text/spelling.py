@@ -219,7 +219,7 @@ def is_word(word: str) -> bool:
 
 def stays(word: str) -> bool:
     """Whether *word*, ASCII letters alone, is spelt as it should be."""
-    return _respelled(word) in (None, word)
+    return is_word(word) or _respelled(word) in (None, word)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -227,7 +227,7 @@ def _respelled(word: str) -> str | None:
     low = word.lower()
     if word.isalpha():
         if is_word(low):
-            return low if _mixed(word) else None
+            return low if word != low and _mixed(word) else None
         if (plain := _alpha(low)) is not None:
             return _as_written(plain, word)
         return _LONG_RUN.sub(r"\1\1", word) if len(set(low)) > 1 else None

@@ -175,6 +175,7 @@ class Fast:
 
     sets: what lines are invented of: names of sets of [adapt]; shares: how often of each.
     width, channels, hidden: sizes of its layers (`chatward.fast`). shared_bits: pairs and triples of tokens share 2 to that power rows.
+    dropped: share of pairs and triples that aren't there while it learns, so that it does without those it has never met.
     learning_rate: of the table; the layers get a third of it. invented_weight: of such a text, one that was sent weighing 1.
     """
 
@@ -186,6 +187,7 @@ class Fast:
     channels: int = _range(4, 512, 64)
     hidden: int = _range(4, 1024, 128)
     shared_bits: int = _range(4, 22, 16)
+    dropped: float = _range(0, 0.9, 0.2)
     epochs: int = _range(1, 1000, 4)
     learning_rate: float = _range(1e-6, 1.0, 4e-3)
     batch_size: int = _range(1, 65536, 512)

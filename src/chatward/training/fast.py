@@ -91,11 +91,14 @@ class _Laid:
         self.rows = torch.from_numpy(np.stack([flat, pairs, triples], 1).astype(np.int32))
         self.lengths = np.diff(np.append(self.starts, len(flat)))
 
-    def batch(self, chosen: NDArray[np.int64]) -> _Batch:
+    def batch(self, chosen: NDArray[np.int64], dropped: float = 0.0) -> _Batch:
+        """Return the messages at *chosen*. dropped: share of pairs and triples that are taken for NOTHING."""
         lengths = self.lengths[chosen]
         message = np.repeat(np.arange(len(chosen)), lengths)
         begins = np.cumsum(lengths) - lengths
         rows = self.rows[torch.from_numpy(np.arange(len(message)) - (begins - self.starts[chosen])[message])]
+        if dropped:
+            rows[:, 1:] *= torch.rand(len(rows), 2) >= dropped
         there = (rows[:, 0] != NOTHING).float()[:, None]
         return _Batch(rows, torch.from_numpy(message), there, len(chosen))
 
@@ -125,7 +128,7 @@ def train_fast(
             for optimiser, share in ((rare, 1.0), (common, 1 / 3)):
                 optimiser.param_groups[0]["lr"] = settings.learning_rate * share * left
                 optimiser.zero_grad()
-            said = torch.log_softmax(network(laid.batch(chosen)), 1)
+            said = torch.log_softmax(network(laid.batch(chosen, settings.dropped)), 1)
             losses = -(targets[chosen] * said).sum(1) * weights[chosen]
             loss = losses.sum() / weights[chosen].sum()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -186,7 +186,7 @@ def write_tier(tier: Tier, folder: Path) -> None:
     """Write *tier* into *folder*, which has its golden messages already; nothing where it may never answer."""
     if not tier.agreement:
         return
-    np.savez(folder / artifact.FAST_FILE, **tier.arrays)  # type: ignore[arg-type]
+    np.savez_compressed(folder / artifact.FAST_FILE, **tier.arrays)  # type: ignore[arg-type]
     path = folder / artifact.GOLDEN_FILE
     golden = json.loads(path.read_text(encoding="utf-8"))
     artifact.write_json(path, {**golden, "cascade": tier.golden})

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chatward.faces.cli.options import CountryOption, PueOption, TextColumnOption, ThreadsOption
+from chatward.faces.cli.options import (
+    AgreementOption,
+    CountryOption,
+    PueOption,
+    TextColumnOption,
+    ThreadsOption,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,12 +31,7 @@ def bench(
     model: Annotated[
         Path | None, typer.Option(help="Model folder; the one that ships with chatward if left out.")
     ] = None,
-    agreement: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of messages whose label must be the full model's; 1 is that model always; 0.995 if left out."
-        ),
-    ] = None,
+    agreement: AgreementOption = None,
     reference: Annotated[
         bool,
         typer.Option("--reference", help="Time the transformers pipeline of a roberta-base in the same run."),

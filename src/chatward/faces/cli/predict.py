@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from chatward.errors import NotUtf8Error, UsageError
+from chatward.faces.cli.options import AgreementOption, ThreadsOption
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -42,7 +43,8 @@ def predict(
     model: Annotated[
         Path | None, typer.Option(help="Model folder; the one that ships with chatward if left out.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads to use; all cores if left out.")] = None,
+    threads: ThreadsOption = None,
+    agreement: AgreementOption = None,
 ) -> None:
     """Classify messages: non-toxic, mild toxicity or toxic, with probabilities."""
     from chatward.detection.detector import Detector
@@ -51,7 +53,7 @@ def predict(
     if from_stdin and (sys.stdin is None or (sys.stdin.isatty() and not messages)):
         raise UsageError('no message: give one, as in `chatward predict "gg ez"`, or pipe lines in')
     blocks: Iterable[list[str]] = _blocks() if from_stdin else [messages or []]
-    detector = Detector.load(model, threads=threads)
+    detector = Detector.load(model, threads=threads, agreement=agreement)
     answered = (
         _explained(detector, blocks)
         if explain

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chatward.faces.cli.options import AgreementOption, ThreadsOption
 from chatward.schema import SEVERITY
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def score(
     model: Annotated[
         Path | None, typer.Option(help="Model folder; the one that ships with chatward if left out.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads to use; all cores if left out.")] = None,
+    threads: ThreadsOption = None,
+    agreement: AgreementOption = None,
 ) -> None:
     """Score a file: its columns unchanged, plus label, p_non_toxic, p_mild_toxicity and p_toxic; and flagged, if asked for.
 
@@ -63,7 +65,7 @@ def score(
         with _Bar(reader) as bar:
             from chatward.detection.detector import Detector
 
-            detector = Detector.load(model, threads=threads)
+            detector = Detector.load(model, threads=threads, agreement=agreement)
             threshold = None if budget is None else detector.thresholds[budget]
             bar.scoring()
             tally = score_rows(reader, outputs, detector.predict, bar.show, threshold)

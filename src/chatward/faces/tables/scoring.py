@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from chatward.faces.tables.formats import format_of, open_writer
 from chatward.faces.tables.outputs import Outputs
-from chatward.faces.tables.rows import Reader
+from chatward.faces.tables.rows import Block, Reader
 from chatward.schema import LABELS, Prediction, Threshold
 
 
@@ -50,8 +51,7 @@ def score_rows(
         except OSError as error:
             raise outputs.failed(error) from None
         try:
-            for block in reader.blocks():
-                predictions = predict(block.texts)
+            for block, predictions in _predicted(reader, predict):
                 for prediction in predictions:
                     tally.counts[prediction.label] += 1
                     tally.truncated += prediction.truncated
@@ -72,3 +72,18 @@ def score_rows(
             writer.abandon()
             raise
     return tally
+
+
+def _predicted(
+    reader: Reader, predict: Callable[[list[str]], Sequence[Prediction]]
+) -> Iterator[tuple[Block, Sequence[Prediction]]]:
+    """Yield each block with its predictions. While one is written, the next is read and predicted."""
+    with ThreadPoolExecutor(1, "chatward-score") as ahead:
+        waiting: tuple[Block, Future[Sequence[Prediction]]] | None = None
+        for block in reader.blocks():
+            following = (block, ahead.submit(predict, block.texts))
+            if waiting:
+                yield waiting[0], waiting[1].result()
+            waiting = following
+        if waiting:
+            yield waiting[0], waiting[1].result()
