@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatward import Detector, artifact
+from chatward import Detector, artifact, fast
 from chatward.detection.cascade import Answer, Cache
-from chatward.errors import ManifestError, ModelIntegrityError, UsageError
+from chatward.errors import ManifestError, MessageTypeError, ModelIntegrityError, UsageError
 from chatward.fast import FastTier
 from chatward.text import normalise
 
@@ -124,18 +124,61 @@ def test_the_cache_forgets_what_was_not_asked_for_for_longest() -> None:
 
 def test_what_is_remembered_is_not_computed_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     detector = Detector.load(folder, agreement=0.9)
-    first = detector.predict(["you are a noob", "gg", "x" * 3000])
+    first = detector.predict(["you are a noob", "gg"])
     monkeypatch.setattr(detector._cascade, "_look", None)
-    assert detector.predict(["gg", "  you   are a noob", "x" * 3000]) == [first[1], first[0], first[2]]
+    assert detector.predict(["gg", "  you   are a noob"]) == [first[1], first[0]]
+
+
+def test_long_texts_are_not_remembered(folder: Path) -> None:
+    detector = Detector.load(folder, agreement=0.9)
+    detector.predict(["noob " * 100, "gg"])
+    assert len(detector._cascade.cache) == 1
+
+
+def test_within_one_call_the_last_are_remembered(folder: Path) -> None:
+    detector = Detector.load(folder, agreement=0.9, cache=2)
+    words = ["gg", "noob team", "you are a feeder", "wp all", "report mid"]
+    detector.predict(words)
+    assert set(detector._cascade.cache.get([(word, False) for word in words])) == {
+        (w, False) for w in words[-2:]
+    }
+
+
+@pytest.mark.parametrize("part", ["_look", "_full_rows"])
+def test_what_goes_wrong_in_a_worker_is_raised(
+    folder: Path, texts: list[str], part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = Detector.load(folder, agreement=0.9, threads=2)
+
+    def broken(_: object) -> None:
+        raise RuntimeError("a worker broke")
+
+    monkeypatch.setattr(detector._cascade, part, broken)
+    with pytest.raises(RuntimeError, match="a worker broke"):
+        detector.predict(texts)
+    monkeypatch.undo()
+    assert len(detector.predict(texts)) == len(texts), "later calls are answered"
+
+
+def test_a_message_that_is_none_is_named_by_its_place(folder: Path) -> None:
+    detector = Detector.load(folder, agreement=0.9)
+    with pytest.raises(MessageTypeError, match="message 5 is None"):
+        list(detector.predict_stream(["gg", "wp", "gg", "ez", "noob", None], chunk=2))  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="chunk is 0: give how many messages to work on together"):
+        list(detector.predict_stream(["gg"], chunk=0))
+
+
+def test_a_product_stays_on_its_thread(folder: Path) -> None:
+    """OpenBLAS shares out what is larger."""
+    tier = FastTier.load(folder / artifact.FAST_FILE)
+    assert max(1, fast._ONE_THREAD // tier._windows.size) * tier._windows.size <= 4 * 65_536
 
 
 def test_the_next_higher_agreement_is_kept(folder: Path) -> None:
     assert Detector.load(folder, agreement=0.9).agreement == 0.9
     assert Detector.load(folder, agreement=0.5).agreement == 0.9
     assert Detector.load(folder, agreement=0.92).agreement == 0.95
-    assert Detector.load(folder).agreement == 1, (
-        "the default isn't held, so the full model answers, and says so"
-    )
+    assert Detector.load(folder).agreement == 1, "0.995 can't be promised, so the full model answers"
 
 
 @pytest.mark.parametrize(
@@ -202,5 +245,5 @@ def test_a_fast_model_of_another_tokenizer(folder: Path, tmp_path: Path) -> None
         Detector.load(copy, agreement=0.9)
 
 
-def test_golden_rows_are_read(trained: Path) -> None:
+def test_golden_rows_are_written(trained: Path) -> None:
     assert "cascade" in json.loads((trained / artifact.GOLDEN_FILE).read_text(encoding="utf-8"))

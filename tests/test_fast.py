@@ -114,6 +114,9 @@ def test_a_file_gives_back_what_was_written(arrays: dict[str, Any], fast: FastTi
         ({"tokens": np.int64(13)}, "a table of 270 rows doesn't fit 13 tokens"),
         ({"scale": np.float64(-1)}, "a scale or shift is out of range"),
         ({"inner_shift": np.int64(-2)}, "a scale or shift is out of range"),
+        ({"bias": np.full(8, -32_768, np.int16)}, "the bias is too large to be added exactly"),
+        ({"windows_scale": np.full(8, np.inf, np.float32)}, "a scale or shift is out of range"),
+        ({"inner_shift": np.int64(-2000)}, "a scale or shift is out of range"),
         ({"windows_bias": np.full(8, 2**30, np.int32)}, "too large to be added exactly"),
         ({"inner_bias": np.full(8, 2**60, np.int64)}, "too large to be added exactly"),
     ],
@@ -132,7 +135,9 @@ def test_no_pickle_is_read(arrays: dict[str, Any], tmp_path: Path) -> None:
     np.savez(tmp_path / "fast.npz", **{**arrays, "table": np.array([{"a": 1}], object)})
     with pytest.raises(ModelIntegrityError, match="doesn't load as a fast model"):
         FastTier.load(tmp_path / "fast.npz")
-    for content in (b"", b"PK\x03\x04 broken", io.BytesIO().getvalue()):
+    array = io.BytesIO()
+    np.save(array, np.zeros(3))
+    for content in (b"", b"PK\x03\x04 broken", array.getvalue()):
         (tmp_path / "fast.npz").write_bytes(content)
         with pytest.raises(ModelIntegrityError, match="doesn't load as a fast model"):
             FastTier.load(tmp_path / "fast.npz")
@@ -188,10 +193,11 @@ def test_invented_texts_are_new_and_made_of_pieces() -> None:
     assert found != invent([LINES, ["only this one"]], [1.0, 0.5], 200, 4, separators=["[SEPA]"])
 
 
-def test_texts_kept_out_are_never_invented() -> None:
-    everything = invent([["a b c"]], [1.0], 1000, 0)
-    assert {"a", "a b"} <= set(everything) and len(everything) < 1000, "fewer where there are no more"
-    left = invent([["a b c"]], [1.0], 1000, 0, without={"a", "a b"})
+def test_texts_kept_out_are_never_invented(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatward.data.invent.known", lambda: frozenset({"d"}))
+    everything = invent([["a b c"]], [1.0], 10_000, 0)
+    assert {"a", "a b"} <= set(everything) and len(everything) < 10_000, "fewer where there are no more"
+    left = invent([["a b c"]], [1.0], 10_000, 0, without={"a", "a b"})
     assert not {"a", "a b"} & set(left)
 
 

@@ -265,6 +265,11 @@ def _checked(raw: Any, path: Path) -> Manifest:
         if not _is_share(share) or not isinstance(margin, int) or isinstance(margin, bool) or margin < 1:
             raise bad(f"has an unusable margin for an agreement of {share!r} ({margin!r})")
         margins.append((float(share), margin))
+        for budget, limit in (found.get("thresholds") or {}).items():
+            if not _usable(budget, limit):
+                raise bad(
+                    f"has an unusable threshold for {budget!r} wrong flags at agreement {share} ({limit!r})"
+                )
     margins.sort()
     if any(low > high for (_, low), (_, high) in itertools.pairwise(margins)):
         raise bad("asks for a smaller margin where more agreement is promised")

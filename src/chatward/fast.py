@@ -37,6 +37,20 @@ BLOCK: Final = 512
 CEILING: Final = 255
 """Channels of the convolution are cut off there."""
 
+_ONE_THREAD: Final = 4 * 65_536  # multiplications, below which OpenBLAS doesn't share a product out
+_UNREADABLE: Final = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 _EXACT32: Final = 2**24
 _EXACT64: Final = 2**53
 
@@ -82,7 +96,7 @@ class FastTier:
         self._inner, self._inner_bias, self._outer, self._outer_bias = (
             arrays[name].astype(np.float64) for name in ("inner", "inner_bias", "outer", "outer_bias")
         )
-        self._shift = 0.5 ** int(arrays["inner_shift"])
+        self._shift = 0.5 ** min(max(int(arrays["inner_shift"]), -1), 1000)
         self._check()
 
     @classmethod
@@ -91,8 +105,10 @@ class FastTier:
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 return cls({name: file[name] for name in file.files})
-        except (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile) as error:
-            raise ModelIntegrityError(f"{str(path)!r} doesn't load as a fast model: {error}") from error
+        except _UNREADABLE as error:
+            raise ModelIntegrityError(
+                f"{str(path)!r} doesn't load as a fast model ({error}): get the model folder again, or train a new one"
+            ) from error
 
     def scores(self, messages: Sequence[Sequence[int]]) -> NDArray[np.float64]:
         """Return the scores of one or more messages, given by their token ids: messages x 3, whole numbers of `scale` nats each."""
@@ -105,7 +121,7 @@ class FastTier:
         np.maximum(tokens, 0, out=tokens)
         gaps = flat == NOTHING
         tokens[gaps] = 0
-        given = tokens.astype(np.float32) @ self._windows
+        given = self._given(tokens.astype(np.float32))
         width = len(self._windows_bias)
         channels = given[:, width : 2 * width] + self._windows_bias
         channels[1:] += given[:-1, :width]
@@ -115,14 +131,26 @@ class FastTier:
         np.floor(channels, out=channels)
         channels[gaps] = 0
         pooled = np.empty((len(starts), 2 * width))
-        np.add.reduceat(channels, starts, axis=0, out=pooled[:, :width], dtype=np.float64)
-        pooled[:, width:] = np.maximum.reduceat(channels, starts, axis=0)
+        if len(starts) == 1:  # half the time
+            channels.sum(axis=0, out=pooled[0, :width], dtype=np.float64)
+            channels.max(axis=0, out=pooled[0, width:])
+        else:
+            np.add.reduceat(channels, starts, axis=0, out=pooled[:, :width], dtype=np.float64)
+            pooled[:, width:] = np.maximum.reduceat(channels, starts, axis=0)
         hidden = pooled @ self._inner
         hidden += self._inner_bias
         hidden *= self._shift
         np.floor(np.maximum(hidden, 0, out=hidden), out=hidden)
         found: NDArray[np.float64] = hidden @ self._outer
         found += self._outer_bias
+        return found
+
+    def _given(self, tokens: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return *tokens* @ windows, in pieces that OpenBLAS gives to one thread: who calls this has its own."""
+        found = np.empty((len(tokens), self._windows.shape[1]), np.float32)
+        step = max(1, _ONE_THREAD // self._windows.size)
+        for start in range(0, len(tokens), step):
+            np.matmul(tokens[start : start + step], self._windows, out=found[start : start + step])
         return found
 
     def _check(self) -> None:
@@ -141,10 +169,12 @@ class FastTier:
                 raise ValueError(f"array {name!r} is {found} where the others want {shape}")
         if self._shared < 1 or self._shared & (self._shared - 1) or self._table[NOTHING].any():
             raise ValueError(f"a table of {len(self._table)} rows doesn't fit {self.tokens} tokens")
-        if not (0 < self.scale < 1 and 0 < self._shift <= 1 and (self._windows_scale > 0).all()):
+        scales = (self._windows_scale > 0) & np.isfinite(self._windows_scale)
+        if not (0 < self.scale < 1 and 0 < self._shift <= 1 and scales.all()):
             raise ValueError("a scale or shift is out of range")
         token = 3 * 127 + np.maximum(self._bias.astype(np.int64), 0)
-        if token.max() > np.iinfo(np.int16).max:
+        lowest = self._bias.min() - 3 * 128
+        if token.max() > np.iinfo(np.int16).max or lowest < np.iinfo(np.int16).min:
             raise ValueError("the bias is too large to be added exactly")
         window = sum(token @ np.abs(self._windows[:, i * channels : (i + 1) * channels]) for i in range(3))
         longest = 100_002  # tokens: no input of a manifest is longer

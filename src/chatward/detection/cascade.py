@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 BATCH_ROWS: Final = 64
 BATCH_TOKENS: Final = 512
+_PIECE: Final = 8192  # tokens the fast model reads at once, whose sums take some 10 MB
+_LONGEST: Final = 256  # characters of a text that is remembered: longer ones are rarely sent again
+_AHEAD: Final = 16  # blocks that may wait while messages are read
 _FEW: Final = 32  # texts that one thread has looked at before another has woken
 _GROUP: Final = 4 * BATCH_ROWS  # what waits for the full model, until there is enough of like length
 
@@ -84,10 +87,12 @@ class Cache:
             return
         with self._lock:
             for text, answer in answers:
+                if len(text[0]) > _LONGEST:
+                    continue
                 self._held[text] = answer
                 self._held.move_to_end(text)
-            while len(self._held) > self.size:
-                self._held.popitem(last=False)
+                if len(self._held) > self.size:
+                    self._held.popitem(last=False)
 
 
 class Cascade:
@@ -109,22 +114,21 @@ class Cascade:
     def answers(self, blocks: Iterable[Sequence[Text]]) -> list[Answer]:
         """Return the answers to all texts of *blocks*, in order. While one block is worked on, the next may be made."""
         call = _Call()
-        for block in blocks:
-            call.order += block
-            new = dict.fromkeys(text for text in block if text not in call.known)
-            call.known |= self.cache.get(new)
-            left = [text for text in new if text not in call.known]
-            for text in left:
-                call.known[text] = None  # under way
-            for start in range(0, len(left), BLOCK):
-                part = left[start : start + BLOCK]
-                call.first.append(self._submit(self._look, part, alone=len(part) <= _FEW))
-            while call.first and call.first[0].done():
+        try:
+            for block in blocks:
+                self._begin(call, block)
+                while call.first and (call.first[0].done() or len(call.first) > _AHEAD):
+                    self._sort(call, call.first.popleft().result())
+            while call.first:
                 self._sort(call, call.first.popleft().result())
-        while call.first:
-            self._sort(call, call.first.popleft().result())
-        self._finish(call)
-        self.cache.put(call.new)
+            self._finish(call)
+        except BaseException:  # what nobody waits for any more needn't be done
+            for looked in call.first:
+                looked.cancel()
+            for _, rows in call.last:
+                rows.cancel()
+            raise
+        self.cache.put((text, _there(call.known[text])) for text in call.order)
         return [_there(call.known[text]) for text in call.order]
 
     def full(self, texts: Sequence[str]) -> list[Answer]:
@@ -138,12 +142,25 @@ class Cascade:
         self._finish(call)
         return [_there(call.known[key]) for key in keys]
 
+    def _begin(self, call: _Call, block: Sequence[Text]) -> None:
+        """Let workers look at what is new in *block* and wasn't answered before."""
+        call.order += block
+        new = dict.fromkeys(text for text in block if text not in call.known)
+        call.known |= self.cache.get(new)
+        left = [text for text in new if text not in call.known]
+        for text in left:
+            call.known[text] = None  # under way
+        for start in range(0, len(left), BLOCK):
+            part = left[start : start + BLOCK]
+            call.first.append(self._submit(self._look, part, alone=len(part) <= _FEW))
+
     def _look(self, texts: list[Text]) -> _Looked:
         """Let the fast model look at *texts*: what it is sure of, and what is left."""
         encoded = self._backend.encode([text for text, _ in texts])
         if self._fast is None:
             return [], [(text, ids, cut or text[1]) for text, (ids, cut) in zip(texts, encoded, strict=True)]
-        scores = self._fast.scores([ids for ids, _ in encoded])
+        pieces = _pieces([ids for ids, _ in encoded])
+        scores = np.concatenate([self._fast.scores(piece) for piece in pieces])
         ranked = np.sort(scores, axis=1)
         sure = (ranked[:, 2] - ranked[:, 1] >= self._margin).tolist()
         probabilities = _softmax(scores * self._fast.scale).tolist()
@@ -205,14 +222,25 @@ class _Call:
 
     order: list[Text] = field(default_factory=list)
     known: dict[Text, Answer | None] = field(default_factory=dict)
-    new: list[tuple[Text, Answer]] = field(default_factory=list)
     first: deque[Future[_Looked]] = field(default_factory=deque)
     unsure: dict[tuple[int, ...], list[tuple[Text, bool]]] = field(default_factory=dict)
     last: list[tuple[list[list[tuple[Text, bool]]], Future[list[list[float]]]]] = field(default_factory=list)
 
     def settle(self, text: Text, answer: Answer) -> None:
         self.known[text] = answer
-        self.new.append((text, answer))
+
+
+def _pieces(rows: list[list[int]]) -> Iterator[list[list[int]]]:
+    """Cut *rows*, one or more, into pieces of at most _PIECE tokens, or of one row."""
+    piece: list[list[int]] = []
+    tokens = 0
+    for row in rows:
+        if piece and tokens + len(row) > _PIECE:
+            yield piece
+            piece, tokens = [], 0
+        piece.append(row)
+        tokens += len(row)
+    yield piece
 
 
 def _there(answer: Answer | None) -> Answer:

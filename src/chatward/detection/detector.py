@@ -37,6 +37,8 @@ class Detector:
     ) -> None:
         self.manifest = manifest
         self.agreement = agreement
+        told = manifest.agreement.get(f"{agreement:g}", {})
+        self._limits = manifest.thresholds if agreement == 1 else told.get("thresholds", {})
         self._cascade = cascade
         self._backend = backend
 
@@ -56,7 +58,7 @@ class Detector:
             there are cores this process may use.
         agreement: share of messages, above 0 and up to 1, whose label must be the full model's, on chat like that it was measured on: the
             fast model answers where that is kept, and the full one elsewhere. 1 is the full model always; None takes
-            DEFAULT_AGREEMENT, or 1 where the folder has no fast model. What the folder keeps to is in `agreement`: the next higher of what it has.
+            DEFAULT_AGREEMENT, or 1 where the folder can't promise as much. What the folder keeps to is in `agreement`: the next higher of what it has.
         cache: how many of the last different messages' answers are remembered; 0 remembers none.
         Raises ModelNotFoundError, ManifestError, ModelFormatError, ModelIntegrityError or
         UsageError (threads < 1, cache < 0, or an agreement that the model can't promise).
@@ -84,7 +86,7 @@ class Detector:
 
     @property
     def thresholds(self) -> Thresholds:
-        """Wrong flags per 1,000 clean messages -> the threshold that keeps to it; empty where the model has none."""
+        """Wrong flags per 1,000 clean messages -> the threshold that keeps to it, whoever answers at this `agreement`; empty where the model has none."""
         held = (
             Threshold(
                 float(budget),
@@ -95,7 +97,7 @@ class Detector:
                 found["groups"],
                 found["extrapolated"],
             )
-            for budget, found in self.manifest.thresholds.items()
+            for budget, found in self._limits.items()
         )
         return Thresholds(self.manifest.name, held)
 
@@ -128,9 +130,13 @@ class Detector:
         """
         if isinstance(messages, str | bytes):
             self.predict(messages)  # says what is wrong
+        if chunk < 1:
+            raise UsageError(f"chunk is {chunk}: give how many messages to work on together, 1 or more")
         source = iter(messages)
+        read = 0
         while block := list(islice(source, chunk)):
-            yield from self.predict(block)
+            yield from map(_prediction, self._cascade.answers(self._normalised(block, read)))
+            read += len(block)
 
     def forget(self) -> None:
         """Forget all answers that are remembered (`load`'s *cache*)."""
@@ -161,13 +167,13 @@ class Detector:
     def _full(self, texts: list[str]) -> list[Prediction]:
         return [_prediction(answer) for answer in self._cascade.full(texts)]
 
-    def _normalised(self, messages: Iterable[str]) -> Iterator[list[Text]]:
-        """Yield the normalised messages, block by block.
+    def _normalised(self, messages: Iterable[str], first: int = 0) -> Iterator[list[Text]]:
+        """Yield the normalised messages, block by block. first: number of the first, for errors.
 
         Of long ones only the beginning, since normalising takes time quadratic in a run of combining characters.
         """
         limit, version = self._backend.max_tokens * _CHARACTERS_PER_TOKEN, self.manifest.normaliser
-        source = enumerate(messages)
+        source = enumerate(messages, first)
         while block := list(islice(source, _BLOCK)):
             texts = []
             for place, message in block:
@@ -184,7 +190,7 @@ def _margin(manifest: artifact.Manifest, agreement: float | None) -> tuple[float
     """Return the agreement that *manifest* keeps to where *agreement* is asked for, and from which margin on the fast model answers then."""
     held = {float(share): int(found["margin"]) for share, found in manifest.agreement.items()}
     if agreement is None:
-        agreement = DEFAULT_AGREEMENT if DEFAULT_AGREEMENT in held else 1.0
+        agreement = min((share for share in held if share >= DEFAULT_AGREEMENT), default=1.0)
     if agreement == 1:
         return 1.0, 0
     if not 0 < agreement < 1:

@@ -34,7 +34,7 @@ _CACHE = 1 << 16
 class Bench:
     """What is timed, and how.
 
-    model: None for the shipped one. agreement: see `Detector.load`. rounds: of which medians are taken, each in fresh processes. calls: one message at a time, in each round. seconds: at least so
+    model: None for the shipped one. agreement: see `Detector.load`. rounds: of which medians are taken, each in fresh processes. calls: one message at a time, in each round; where the file has fewer, it is begun again, and forgotten. seconds: at least so
     long energy is tracked, each way. reference: whether the reference stack is timed in the same run. country, pue: see `chatward.carbon.track`.
     """
 
@@ -134,7 +134,10 @@ def _beside(rounds: list[dict[str, Any]], single: dict[str, Any], batched: dict[
     """Return the reference's figures, and by how many times ours are better."""
     if rounds[0]["reference"] is None:
         return {"reference": None, "ratios": None}
-    theirs = {key: statistics.median(r["reference"][key] for r in rounds) for key in rounds[0]["reference"]}
+    theirs = {
+        key: statistics.median(r["reference"][key] for r in rounds) for key in ("single_ms", "batched_per_s")
+    }
+    theirs["best_batch"] = statistics.mode(r["reference"]["best_batch"] for r in rounds)
     full_single, full_batched = _middle(rounds, "full_single"), _middle(rounds, "full_batched")
     ratios = {
         "single": theirs["single_ms"] / single["p50_ms"],

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from chatward.errors import UsageError
+
 BATCHED: Final = "batched"
 SINGLE: Final = "single"
 _WARM: Final = ("n00b t3am, f u c k", "спасибо за игру", "warm up the machine before the first message please")
@@ -40,8 +42,10 @@ def run(job: Job) -> dict[str, Any]:
         input=json.dumps(asdict(job)),
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    if done.returncode:
+        raise UsageError(f"a timing failed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -72,12 +76,16 @@ def _timed(job: Job) -> dict[str, Any]:
     else:
         times = []
         for i in range(job.calls):
+            if (
+                i % len(messages) == 0
+            ):  # a message that comes again only because the file was too short isn't known
+                detector.forget()
             call = [messages[i % len(messages)]]
             start = time.perf_counter()
             detector.predict(call)
             times.append(time.perf_counter() - start)
         found["seconds"] = sum(times)
-        cuts = statistics.quantiles(times, n=100) if len(times) > 1 else times * 99
+        cuts = statistics.quantiles(times, n=100, method="inclusive") if len(times) > 1 else times * 99
         found |= {f"p{cut}_ms": 1000 * cuts[cut - 1] for cut in (50, 95, 99)}
     found["peak_memory_mb"] = _peak_memory_mb()
     return found

@@ -10,12 +10,13 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from chatward.errors import MissingExtraError
+from chatward.errors import ChatwardError, MissingExtraError, UsageError
 
 _BATCHED: Final = 256
 _SINGLE: Final = 48
@@ -23,21 +24,19 @@ _BATCHES: Final = (8, 32, 64)
 
 
 class Reference:
-    """The reference stack, warm and waiting. messages: path of a JSON list. threads: None for all cores. Raises MissingExtraError without transformers."""
+    """The reference stack, warm and waiting. messages: path of a JSON list. Raises MissingExtraError without transformers."""
 
     def __init__(self, messages: Path, threads: int) -> None:
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  closed by __exit__
         self._process = subprocess.Popen(
             [sys.executable, "-m", "chatward.lab.reference", str(messages), str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
             text=True,
         )
         if not self._answer():  # it says when it is ready
-            error = self._process.communicate()[1]
-            if "ModuleNotFoundError" in error:
-                raise MissingExtraError("train", "`chatward bench --reference`")
-            raise RuntimeError(error)
+            raise self._failed()
 
     def __enter__(self) -> Reference:
         return self
@@ -47,6 +46,7 @@ class Reference:
     ) -> None:
         self._process.kill()
         self._process.communicate()
+        self._errors.close()
 
     def measure(self) -> dict[str, float]:
         """Return single_ms (median), batched_per_s (of the best batch size) and best_batch."""
@@ -55,8 +55,17 @@ class Reference:
         self._process.stdin.flush()
         found = self._answer()
         if not found:
-            raise RuntimeError(self._process.communicate()[1])
+            raise self._failed()
         return dict(found)
+
+    def _failed(self) -> ChatwardError:
+        """Return what to raise once the process has ended without an answer."""
+        self._process.communicate()
+        self._errors.seek(0)
+        lines = self._errors.read().strip().splitlines() or ["no reason given"]
+        if "ModuleNotFoundError" in lines[-1]:
+            return MissingExtraError("train", "`chatward bench --reference`")
+        return UsageError(f"the reference stack stopped ({lines[-1]}): leave --reference out")
 
     def _answer(self) -> dict[str, float]:
         assert self._process.stdout is not None
@@ -101,7 +110,7 @@ def _build(lines: list[str], threads: int) -> Any:
 
 
 def _measure(pipe: Any, lines: list[str]) -> dict[str, float]:
-    pipe(lines[:8])
+    pipe(lines[:8], truncation=True)
     times = []
     for line in _spread(lines, _SINGLE):
         start = time.perf_counter()

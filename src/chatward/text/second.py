@@ -29,6 +29,8 @@ def is_settled(text: str) -> bool:
         return False
     words = text.split(" ")
     # In ASCII only letters set apart reach over a space, and these take three.
+    if max(map(len, words)) > _LONGEST:
+        return False
     if len(words) > 2 and min(map(len, words)) < 2 and spelling.are_apart(text):
         return False
     return all(map(_stays, words))
@@ -37,7 +39,7 @@ def is_settled(text: str) -> bool:
 @lru_cache(maxsize=1 << 15)
 def _stays(word: str) -> bool:
     """Whether *word*, ASCII without a space, is left as it is. Most words are answered by what the steps do to such words, without taking them."""
-    if not 0 < len(word) <= _LONGEST:
+    if not word:
         return False
     if _SIGNS.fullmatch(word):  # no step touches what holds no letter
         return True

@@ -44,7 +44,7 @@ def check_recipe(recipe: Recipe, path: str) -> None:
                 )
         if (
             len(recipe.fast.shares) != len(recipe.fast.sets)
-            or min(recipe.fast.shares) < 0
+            or not all(0 <= share < float("inf") for share in recipe.fast.shares)
             or not any(recipe.fast.shares)
         ):
             raise RecipeError(

@@ -94,7 +94,7 @@ class _Laid:
     def batch(self, chosen: NDArray[np.int64], dropped: float = 0.0) -> _Batch:
         """Return the messages at *chosen*. dropped: share of pairs and triples that are taken for NOTHING."""
         lengths = self.lengths[chosen]
-        message = np.repeat(np.arange(len(chosen)), lengths)
+        message = np.repeat(np.arange(len(chosen), dtype=np.int64), lengths)
         begins = np.cumsum(lengths) - lengths
         rows = self.rows[torch.from_numpy(np.arange(len(message)) - (begins - self.starts[chosen])[message])]
         if dropped:
@@ -165,7 +165,7 @@ def whole_numbers(
     unit = inner_step * 2.0**_INNER_SHIFT * outer_step
     return {
         "table": np.round(table / step).astype(np.int8),
-        "bias": np.round(network.bias.numpy() / step).astype(np.int16),
+        "bias": np.clip(np.round(network.bias.numpy() / step), -32_000, 32_000).astype(np.int16),
         "windows": np.concatenate([blocks[:, i].T for i in range(3)], axis=1).copy(),
         "windows_bias": windows_bias.astype(np.int32),
         "windows_scale": scale,

@@ -81,7 +81,7 @@ def train(
     """
     recipe, recipe_hash = read_recipe(recipe_path), artifact.sha256(recipe_path)
     suite, _ = read_cases(cases) if cases else ([], "")
-    _refuse_existing(out, work)
+    refuse_existing(out, work)
     began = time.monotonic()
     session = _open(recipe, data, backbone, out, work, progress, save_every_s, device, labels, held_out)
     record_head = record_of(recipe_hash, session)
@@ -147,7 +147,7 @@ def fold(
     if folds < 2:
         raise UsageError(f"--folds is {folds}: give 2 or more")
     recipe, recipe_hash = read_recipe(recipe_path), artifact.sha256(recipe_path)
-    _refuse_existing(out, work)
+    refuse_existing(out, work)
     began = time.monotonic()
     session = _open(recipe, data, backbone, out, work, progress, save_every_s, device, labels)
     record_head = record_of(recipe_hash, session)
@@ -191,17 +191,23 @@ def _open(
     session = open_session(
         recipe, folder, backbone, work, progress, save_every_s, chosen, held_out, corrections
     )
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{str(work)!r} can't be made ({error.strerror}): give another --out or --work"
-        ) from None
+    make_work(work)
+    make_work(out.parent)
     return session
 
 
-def _refuse_existing(out: Path, work: Path | None) -> None:
+def make_work(folder: Path) -> None:
+    """Make *folder*; OutputError where it can't be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{str(folder)!r} can't be made ({error.strerror}): give another --out or --work"
+        ) from None
+
+
+def refuse_existing(out: Path, work: Path | None) -> None:
+    """Raise OutputError where *out* is there, UsageError where it is *work* as well."""
     if work is not None and work.resolve() == out.resolve():
         raise UsageError(f"--work and --out are both {str(out)!r}: give two folders")
     if out.exists():

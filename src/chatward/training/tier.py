@@ -19,8 +19,8 @@ from chatward import artifact
 from chatward.data.invent import invent
 from chatward.data.prepare import Corpus, Distinct
 from chatward.data.splits import fold_of
-from chatward.errors import EmptyDataError
-from chatward.evaluation.metrics import macro_f1
+from chatward.errors import EmptyDataError, ParityError
+from chatward.evaluation.metrics import macro_f1, severities
 from chatward.fast import FastTier
 from chatward.schema import LABELS, severity
 from chatward.text import NORMALISER_VERSION, grouping_key
@@ -32,12 +32,14 @@ from chatward.training.export import batches
 from chatward.training.fast import Examples, train_fast, whole_numbers
 from chatward.training.graph import session
 from chatward.training.loop import Progress
+from chatward.training.thresholds import thresholds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _KEPT_FOLDS: Final = 10
 _FEWEST_HELD: Final = 200
+_LESSONS: Final = "[lessons]"
 _SCORED: Final = 512
 
 
@@ -53,12 +55,14 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Texts:
-    """Normalised texts to learn from, by where they come from; held: what is kept to measure on, as often as it was sent; golden: invented lines that
+    """Normalised texts to learn from, by where they come from; held: what is kept to measure on, as often as it was sent, groups: which match each is of, clean: whether it is labelled so; golden: invented lines that
     aren't learned from either, for the golden rows. rows: of the three levels, to measure on. separators: see `invent`.
     """
 
     sources: dict[str, list[str]]
     held: list[str]
+    groups: list[str]
+    clean: list[bool]
     golden: list[str]
     rows: Corpus
     separators: list[str]
@@ -96,27 +100,32 @@ def teacher_of(folder: Path, temperature: float, max_tokens: int, pad_id: int) -
             list(pool.map(one, batches(encode(texts), pad_id)))
         return out
 
-    return Teacher(answer, encode, tokenizer.get_vocab_size(), artifact.sha256(folder / artifact.GRAPH_FILE))
+    files = (artifact.GRAPH_FILE, artifact.TOKENIZER_FILE)
+    mark = json.dumps([*(artifact.sha256(folder / name) for name in files), temperature, max_tokens])
+    return Teacher(answer, encode, tokenizer.get_vocab_size(), mark)
 
 
 def texts_of(recipe: Recipe, corpus: Corpus, chat: dict[str, Distinct], lessons: Corpus) -> Texts:
     """Return all texts there are, but for the rows of the three levels: these only measure, so that what is lost on them is honest.
 
-    What the sets of [adapt] keep out is kept; where that is very little, a tenth of all texts too.
+    What the sets of [adapt] keep out is kept; where that is very little, these rows too.
     """
+    golden = {t: k for t, k in zip(lessons.texts, lessons.keys, strict=True) if _is_kept(k, recipe.seed)}
     sources = {name: found.texts for name, found in chat.items()}
-    golden = [text for text, key in zip(lessons.texts, lessons.keys, strict=True) if _is_kept(key, recipe.seed)]
-    sources["lessons"] = [text for text in lessons.texts if text not in set(golden)]
+    sources[_LESSONS] = [text for text in lessons.texts if text not in golden]
     separators = [s.separator for s in recipe.adapt.sets if s.separator] if recipe.adapt else []
     held = [text for found in chat.values() for text in found.held.texts]
+    groups, clean = list[str](), list[bool]()
+    for source in recipe.adapt.sets if recipe.adapt else []:
+        kept_out = chat[source.name].held
+        groups += [f"{source.name}:{group}" for group in kept_out.groups]
+        clean += [label in source.clean for label in kept_out.labels]
     if len(held) < _FEWEST_HELD:
-        texts = dict.fromkeys(text for found in sources.values() for text in found)
-        kept = dict.fromkeys(text for text in texts if _is_kept(grouping_key(text), recipe.seed))
-        held += kept
-        sources = {name: [text for text in found if text not in kept] for name, found in sources.items()}
-    return Texts(
-        {name: list(dict.fromkeys(found)) for name, found in sources.items()}, held, golden, corpus, separators
-    )
+        held += corpus.texts
+        groups += corpus.groups
+        clean += [False] * len(corpus.texts)  # the full model has learned from these
+    different = {name: list(dict.fromkeys(found)) for name, found in sources.items()}
+    return Texts(different, held, groups, clean, list(golden), corpus, separators)
 
 
 def _is_kept(key: str, seed: int) -> bool:
@@ -132,7 +141,9 @@ def make_tier(
     """
     settings = recipe.fast
     assert settings is not None
-    real = list(dict.fromkeys(text for found in texts.sources.values() for text in found))
+    apart = {*map(grouping_key, texts.golden), *texts.rows.keys}
+    found_texts = dict.fromkeys(text for found in texts.sources.values() for text in found)
+    real = [text for text in found_texts if grouping_key(text) not in apart]
     if not real or not texts.held:
         raise EmptyDataError(
             "the fast model has no text to learn from, or none to be measured on: give more rows"
@@ -142,22 +153,27 @@ def make_tier(
         settings.shares,
         settings.invented,
         recipe.seed,
-        {grouping_key(text) for text in texts.held},
+        apart | set(map(grouping_key, texts.held)),
         texts.separators,
     )
     everything = [*real, *made]
-    targets, file = _asked(teacher, everything, work, progress, f"{name}asking the full model")
+    targets = _asked(teacher, everything, work, progress, f"{name}asking the full model")
     weights = np.full(len(everything), settings.invented_weight, np.float32)
     weights[: len(real)] = 1.0
     tokens = teacher.encode(everything)
     examples = Examples(tokens, targets, weights)
     network = train_fast(examples, teacher.vocabulary, settings, recipe.seed, progress, f"{name}fast model")
     arrays = whole_numbers(network, tokens[: len(real)], teacher.vocabulary, settings)
+    try:
+        FastTier(arrays)
+    except ValueError as error:
+        raise ParityError(
+            f"the fast model can't be written in whole numbers: {error}; give [fast] a lower learning_rate, or more texts"
+        ) from error
     said, expected = _scores(FastTier(arrays), teacher.encode(texts.held)), teacher.answer(texts.held)
     # Probabilities mean what the full model's do.
     scale = float(arrays["scale"]) * fit_scale(said * float(arrays["scale"]), expected)
     arrays["scale"] = np.array(scale)
-    file.unlink(missing_ok=True)
     ranked = np.sort(said, axis=1)
     same = said.argmax(1) == expected.argmax(1)
     margins = (ranked[:, -1] - ranked[:, -2]).astype(np.int64)
@@ -177,6 +193,11 @@ def make_tier(
         },
     }
     found = agreements(margins, same)
+    chosen = np.flatnonzero(texts.clean)
+    for entry in found.values():
+        both = np.where((margins >= entry["margin"])[:, None], softmax(said * scale), expected)
+        groups = [texts.groups[i] for i in chosen]
+        entry["thresholds"] = thresholds(severities(both)[chosen], groups, seed=recipe.seed)
     record["agreement"] = found
     record["rows"] = _lost(FastTier(arrays), teacher, texts.rows, found)
     return Tier(arrays, found, _golden(FastTier(arrays), teacher, texts.golden), record)
@@ -184,11 +205,13 @@ def make_tier(
 
 def write_tier(tier: Tier, folder: Path) -> None:
     """Write *tier* into *folder*, which has its golden messages already; nothing where it may never answer."""
+    path = folder / artifact.GOLDEN_FILE
+    golden = json.loads(path.read_text(encoding="utf-8"))
+    golden.pop("cascade", None)
+    artifact.write_json(path, golden)
     if not tier.agreement:
         return
     np.savez_compressed(folder / artifact.FAST_FILE, **tier.arrays)  # type: ignore[arg-type]
-    path = folder / artifact.GOLDEN_FILE
-    golden = json.loads(path.read_text(encoding="utf-8"))
     artifact.write_json(path, {**golden, "cascade": tier.golden})
 
 
@@ -238,13 +261,13 @@ def _scores(fast: FastTier, tokens: Sequence[Sequence[int]]) -> NDArray[np.float
 
 def _asked(
     teacher: Teacher, texts: list[str], work: Path, progress: Progress, stage: str
-) -> tuple[NDArray[np.float32], Path]:
-    """Return what *teacher* says of *texts*, and the file that keeps it."""
+) -> NDArray[np.float32]:
+    """Return what *teacher* says of *texts*; a file in *work* keeps it, so that nobody asks twice."""
     digest = hashlib.sha256(json.dumps([teacher.mark, NORMALISER_VERSION, texts]).encode())
     file = work / f"asked-{digest.hexdigest()[:12]}.safetensors"
     if saved := checkpoint.load(file, digest.hexdigest()):
         found: NDArray[np.float32] = saved.tensors["targets"].numpy()
-        return found, file
+        return found
     step = 16_384
     progress.start(stage, -(-len(texts) // step), 0)
     parts = []
@@ -253,4 +276,4 @@ def _asked(
         progress.step(float("nan"))
     targets = np.concatenate(parts)
     checkpoint.save(file, digest.hexdigest(), {"targets": torch.from_numpy(targets)}, {})
-    return targets, file
+    return targets

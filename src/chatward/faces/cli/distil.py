@@ -28,7 +28,7 @@ def distil(
     ] = None,
     work: Annotated[
         Path | None,
-        typer.Option(help="Where unfinished work is kept; OUT.training, removed at the end, if left out."),
+        typer.Option(help="Where unfinished work is kept; OUT.distilling, removed at the end, if left out."),
     ] = None,
     country: CountryOption = None,
     pue: PueOption = 1.0,

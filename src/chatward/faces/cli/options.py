@@ -48,7 +48,7 @@ AgreementOption = Annotated[
     float | None,
     typer.Option(
         help="Share of messages whose label must be the full model's, up to 1, which is that model always; the fast model answers the rest. "
-        "0.995 if left out, 1 where the model has no fast one."
+        "0.995 if left out, 1 where the model can't promise as much."
     ),
 ]
 CountryOption = Annotated[

@@ -1,0 +1,93 @@
+"""`chatward distil` by the real program: another fast tier for a finished model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chatward import Detector, artifact
+from tests.conftest import TINY_RECIPE, Run
+
+TINY = TINY_RECIPE.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def again(chatward: Run, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("again")
+    recipe = folder / "recipe.toml"
+    recipe.write_text(TINY.replace("invented = 6000", "invented = 500").replace("width = 16", "width = 8"))
+    done = chatward(
+        "distil", "--model", trained, "--recipe", recipe, "--data", "sample", "--out", folder / "model", "--country", "PER"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "fast model, " in done.stdout and "alone it says what the full one does for" in done.stdout
+    assert "Model in" in done.stderr and [path.name for path in folder.iterdir() if path.is_dir()] == ["model"]
+    return folder / "model"
+
+
+def test_only_the_fast_tier_is_new(again: Path, trained: Path) -> None:
+    old, new = artifact.read_manifest(trained), artifact.read_manifest(again)
+    changed = {name for name in new.files if new.files[name] != old.files.get(name)}
+    assert changed == {artifact.FAST_FILE, artifact.GOLDEN_FILE, artifact.RUN_FILE, artifact.CARD_FILE}
+    assert (new.temperature, new.thresholds, new.provenance) == (
+        old.temperature,
+        old.thresholds,
+        old.provenance,
+    )
+    with np.load(again / artifact.FAST_FILE) as file:
+        assert file["table"].shape[1] == 8
+    Detector.load(again, agreement=0.98).predict(["gg wp", "noob"])
+
+
+def test_the_record_and_the_card_say_how(again: Path) -> None:
+    record = json.loads((again / artifact.RUN_FILE).read_text(encoding="utf-8"))["fast"]
+    assert record["invented"] == 500 and record["settings"]["width"] == 8
+    assert record["emissions"]["duration_s"] > 0 and record["seconds"] > 0
+    assert record["held"]["messages"] >= 50
+    assert record["agreement"] == artifact.read_manifest(again).agreement
+    for found in record["rows"].values():
+        assert found["rows"] > 0 and found["full"] > 30
+        assert found["both"]["0.98"]["label_agreement"] > 0.9
+    card = (again / artifact.CARD_FILE).read_text(encoding="utf-8")
+    assert "## Fast tier" in card and "| 0.98 |" in card and "## Energy and emissions" in card
+
+
+def test_a_killed_run_asks_the_full_model_no_second_time(chatward: Run, trained: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(TINY.replace("invented = 6000", "invented = 300"))
+    how = ("--model", trained, "--recipe", recipe, "--data", "sample", "--work", tmp_path / "work")
+    first = chatward("distil", *how, "--out", tmp_path / "one")
+    assert "asking the full model" in first.stderr
+    second = chatward("distil", *how, "--out", tmp_path / "two")
+    assert second.returncode == 0 and "asking the full model" not in second.stderr
+    same = [(tmp_path / name / artifact.FAST_FILE).read_bytes() for name in ("one", "two")]
+    assert same[0] == same[1], "the same answers and seed give the same model"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        (TINY[: TINY.index("[fast]")] + TINY[TINY.index("[finetune]") :], 20, "has no [fast], which says what the fast model is"),
+        (TINY.replace("format = 1", "format = 9", 1), 20, "this chatward reads format = 1"),
+    ],
+)  # fmt: skip
+def test_a_recipe_that_will_not_do(
+    chatward: Run, trained: Path, text: str, code: int, words: str, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(text)
+    done = chatward(
+        "distil", "--model", trained, "--recipe", recipe, "--data", "sample", "--out", tmp_path / "out"
+    )
+    assert done.returncode == code and words in " ".join(done.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_there_is_not_written_over(chatward: Run, trained: Path, tmp_path: Path) -> None:
+    done = chatward(
+        "distil", "--model", trained, "--recipe", TINY_RECIPE, "--data", "sample", "--out", tmp_path
+    )  # fmt: skip
+    assert done.returncode == 50 and "is there already: give another --out" in done.stderr
