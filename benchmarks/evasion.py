@@ -217,7 +217,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     words = looked_for(options.data, sets)
     toxic, clean = take(sets, kept, FLAGGED), take(sets, kept, CLEAN)
     targeted = toxic.where(lambda text: not words.isdisjoint(words_of(text)))
-    detectors = {who: Detector.load(str(folder), agreement=1.0) for who, folder in folders.items()}
+    detectors = {who: Detector.load(str(folder)) for who, folder in folders.items()}
     return {
         "chatward": __version__,
         "command": asked(),

@@ -147,7 +147,7 @@ def memory_mb() -> float | None:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     model = options.model or artifact.default_model()
-    detector = Detector.load(model, threads=options.threads, agreement=1.0)
+    detector = Detector.load(model, threads=options.threads)
     lines, rows = read_lines(options.data, model)  # before the time that measuring takes, as it may fail
     times = timed(detector, options.data / "conda" / "unlabelled.csv")
     answers = [a for line in lines if (a := judge(line, detector.explain(line.text))).label != LABELS[0]]

@@ -38,7 +38,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         )
     rows = read_rows(options.data, kept[0], of_recipe=False)
     places = places_kept_out(rows, kept)
-    answers = Detector.load(model, agreement=1.0).predict([rows.originals[i] for i in places])
+    answers = Detector.load(model).predict([rows.originals[i] for i in places])
     severities = np.array([answer.severity for answer in answers])
     called = np.array([answer.label != LABELS[0] for answer in answers])
     intents = np.array([rows.values[i] for i in places])

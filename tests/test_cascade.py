@@ -178,7 +178,7 @@ def test_the_next_higher_agreement_is_kept(folder: Path) -> None:
     assert Detector.load(folder, agreement=0.9).agreement == 0.9
     assert Detector.load(folder, agreement=0.5).agreement == 0.9
     assert Detector.load(folder, agreement=0.92).agreement == 0.95
-    assert Detector.load(folder).agreement == 1, "0.995 can't be promised, so the full model answers"
+    assert Detector.load(folder).agreement == 1, "who doesn't ask for less gets the full model"
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ class FastTier:
         if not (0 < self.scale < 1 and 0 < self._shift <= 1 and scales.all()):
             raise ValueError("a scale or shift is out of range")
         token = 3 * 127 + np.maximum(self._bias.astype(np.int64), 0)
-        lowest = self._bias.min() - 3 * 128
+        lowest = int(self._bias.min()) - 3 * 128
         if token.max() > np.iinfo(np.int16).max or lowest < np.iinfo(np.int16).min:
             raise ValueError("the bias is too large to be added exactly")
         window = sum(token @ np.abs(self._windows[:, i * channels : (i + 1) * channels]) for i in range(3))

@@ -17,9 +17,6 @@ from chatward.fast import FastTier
 from chatward.schema import DEFAULT_BUDGET, LABELS, Explanation, Prediction, Threshold, Thresholds
 from chatward.text import normalise, normalise_with_offsets
 
-DEFAULT_AGREEMENT: Final = 0.995
-"""Share of messages whose label must be the full model's, where nobody asks for another."""
-
 CACHE_MESSAGES: Final = 1 << 16
 CHUNK_MESSAGES: Final = 8192
 _BLOCK: Final = 1024
@@ -48,7 +45,7 @@ class Detector:
         model: str | Path | None = None,
         *,
         threads: int | None = None,
-        agreement: float | None = None,
+        agreement: float = 1.0,
         cache: int = CACHE_MESSAGES,
     ) -> Detector:
         """Load a model folder, after checking each of its files against the manifest.
@@ -57,8 +54,8 @@ class Detector:
         threads: how many batches may run side by side, in all calls together; None takes as many as
             there are cores this process may use.
         agreement: share of messages, above 0 and up to 1, whose label must be the full model's, on chat like that it was measured on: the
-            fast model answers where that is kept, and the full one elsewhere. 1 is the full model always; None takes
-            DEFAULT_AGREEMENT, or 1 where the folder can't promise as much. What the folder keeps to is in `agreement`: the next higher of what it has.
+            fast model answers where that is kept, and the full one elsewhere. 1 is the full model always. What the folder keeps to is in `agreement`: the
+            next higher of what it has.
         cache: how many of the last different messages' answers are remembered; 0 remembers none.
         Raises ModelNotFoundError, ManifestError, ModelFormatError, ModelIntegrityError or
         UsageError (threads < 1, cache < 0, or an agreement that the model can't promise).
@@ -186,11 +183,9 @@ class Detector:
             yield texts
 
 
-def _margin(manifest: artifact.Manifest, agreement: float | None) -> tuple[float, int]:
+def _margin(manifest: artifact.Manifest, agreement: float) -> tuple[float, int]:
     """Return the agreement that *manifest* keeps to where *agreement* is asked for, and from which margin on the fast model answers then."""
     held = {float(share): int(found["margin"]) for share, found in manifest.agreement.items()}
-    if agreement is None:
-        agreement = min((share for share in held if share >= DEFAULT_AGREEMENT), default=1.0)
     if agreement == 1:
         return 1.0, 0
     if not 0 < agreement < 1:

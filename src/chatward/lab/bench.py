@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FULL_CALLS = 2000
+_ASKED = 0.995
 _CACHE = 1 << 16
 
 
@@ -34,7 +35,7 @@ _CACHE = 1 << 16
 class Bench:
     """What is timed, and how.
 
-    model: None for the shipped one. agreement: see `Detector.load`. rounds: of which medians are taken, each in fresh processes. calls: one message at a time, in each round; where the file has fewer, it is begun again, and forgotten. seconds: at least so
+    model: None for the shipped one. agreement: see `Detector.load`; None for the least there is from 0.995 on. rounds: of which medians are taken, each in fresh processes. calls: one message at a time, in each round; where the file has fewer, it is begun again, and forgotten. seconds: at least so
     long energy is tracked, each way. reference: whether the reference stack is timed in the same run. country, pue: see `chatward.carbon.track`.
     """
 
@@ -63,7 +64,12 @@ def measure(
     - ``label_agreement``: share of messages whose label is the full model's; ``macro_f1`` (0 to 100), ``cascade`` and ``full``, against *truth*, or None;
     - ``peak_memory_mb`` of a process that answers, ``load_ms``, ``start_s`` (of `chatward predict` from the shell), ``emissions``, the report of the batched part.
     """
-    probe = Detector.load(how.model, threads=how.threads, agreement=how.agreement)
+    asked = how.agreement
+    if asked is None:
+        held = artifact.read_manifest(how.model or artifact.default_model()).agreement
+        asked = min((float(share) for share in held if float(share) >= _ASKED), default=1.0)
+    how = replace(how, agreement=asked)
+    probe = Detector.load(how.model, threads=how.threads, agreement=asked)
     different = list(dict.fromkeys(messages))
     rounds: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -103,17 +109,17 @@ def _round(how: Bench, path: Path, different: int, reference: Reference | None) 
     """Time every way once, in turns, so that what else the machine does falls on all of them."""
     model = None if how.model is None else str(how.model)
 
-    def timed(way: str, agreement: float | None, calls: int = 0, cache: int = _CACHE) -> dict[str, Any]:
+    def timed(way: str, agreement: float, calls: int = 0, cache: int = _CACHE) -> dict[str, Any]:
         job = Job(way, str(path), model, agreement, how.threads, calls, cache)
         found = run(job)
         found["messages_per_s"] = (calls or len(found["labels"])) / found["seconds"]
         return found
 
     return {
-        "batched": timed(BATCHED, how.agreement),
-        "single": timed(SINGLE, how.agreement, how.calls),
+        "batched": timed(BATCHED, how.agreement or 1.0),
+        "single": timed(SINGLE, how.agreement or 1.0, how.calls),
         "reference": reference.measure() if reference else None,
-        "single_without_cache": timed(SINGLE, how.agreement, min(how.calls, different), 0),
+        "single_without_cache": timed(SINGLE, how.agreement or 1.0, min(how.calls, different), 0),
         "full_batched": timed(BATCHED, 1.0),
         "full_single": timed(SINGLE, 1.0, min(how.calls, _FULL_CALLS, different), 0),
     }
@@ -166,7 +172,7 @@ def _macro_f1(labels: NDArray[Any], truth: Sequence[int]) -> float:
 def _energy(how: Bench, calls: list[list[str]]) -> tuple[dict[str, Any], carbon.EmissionReport]:
     """Track the energy of *calls*, again and again, each time with nothing remembered, for `Bench.seconds`."""
     done, number = 0, 0
-    detector = Detector.load(how.model, threads=how.threads, agreement=how.agreement)
+    detector = Detector.load(how.model, threads=how.threads, agreement=how.agreement or 1.0)
     with (
         tempfile.TemporaryDirectory() as folder,
         carbon.track(Path(folder), "chatward bench", country=how.country, pue=how.pue) as tracking,

@@ -65,7 +65,7 @@ def open_contender(given: str, maps: Sequence[LabelMap] = (), threads: int | Non
     name = folder.name or given
     if given == DEFAULT or (folder / artifact.MANIFEST_FILE).is_file():
         size = _megabytes(folder, [artifact.GRAPH_FILE, artifact.TOKENIZER_FILE])
-        model = _Folder(Detector.load(folder, threads=threads, agreement=1.0, cache=0))
+        model = _Folder(Detector.load(folder, threads=threads, cache=0))
         record = read_record(folder)
         return Contender(name, "chatward", model, size, record, tuple(_lost_in_int8(name, record)))
     if (folder / SETTINGS_FILE).is_file():

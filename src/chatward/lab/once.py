@@ -29,7 +29,7 @@ class Job:
     way: str
     messages: str
     model: str | None
-    agreement: float | None
+    agreement: float
     threads: int | None
     calls: int
     cache: int

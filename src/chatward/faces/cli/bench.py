@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chatward.faces.cli.options import (
-    AgreementOption,
     CountryOption,
     PueOption,
     TextColumnOption,
@@ -31,7 +30,12 @@ def bench(
     model: Annotated[
         Path | None, typer.Option(help="Model folder; the one that ships with chatward if left out.")
     ] = None,
-    agreement: AgreementOption = None,
+    agreement: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of messages whose label must be the full model's; 0.995 if left out, and 1, that model always, where a model can't promise it."
+        ),
+    ] = None,
     reference: Annotated[
         bool,
         typer.Option("--reference", help="Time the transformers pipeline of a roberta-base in the same run."),

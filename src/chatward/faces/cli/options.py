@@ -45,10 +45,9 @@ DrawsOption = Annotated[
 SeedOption = Annotated[int, typer.Option(help="Seed of the bootstrap.", min=0)]
 ThreadsOption = Annotated[int | None, typer.Option(help="Threads to use; all cores if left out.")]
 AgreementOption = Annotated[
-    float | None,
+    float,
     typer.Option(
-        help="Share of messages whose label must be the full model's, up to 1, which is that model always; the fast model answers the rest. "
-        "0.995 if left out, 1 where the model can't promise as much."
+        help="Share of messages whose label must be the full model's: below 1, as 0.995, the fast model answers where that is kept."
     ),
 ]
 CountryOption = Annotated[

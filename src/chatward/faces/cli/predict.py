@@ -44,7 +44,7 @@ def predict(
         Path | None, typer.Option(help="Model folder; the one that ships with chatward if left out.")
     ] = None,
     threads: ThreadsOption = None,
-    agreement: AgreementOption = None,
+    agreement: AgreementOption = 1.0,
 ) -> None:
     """Classify messages: non-toxic, mild toxicity or toxic, with probabilities."""
     from chatward.detection.detector import Detector

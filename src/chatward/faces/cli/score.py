@@ -48,7 +48,7 @@ def score(
         Path | None, typer.Option(help="Model folder; the one that ships with chatward if left out.")
     ] = None,
     threads: ThreadsOption = None,
-    agreement: AgreementOption = None,
+    agreement: AgreementOption = 1.0,
 ) -> None:
     """Score a file: its columns unchanged, plus label, p_non_toxic, p_mild_toxicity and p_toxic; and flagged, if asked for.
 

@@ -146,7 +146,7 @@ def _split(corpus: Corpus, folds: int, fold: int, seed: int) -> Split:
 
 def _detector(corpus: Corpus, model: Path) -> tuple[NDArray[np.float64] | None, str]:
     """Return the logarithms of what the model says of each row; or None, and why it isn't asked."""
-    detector = Detector.load(model, agreement=1.0)
+    detector = Detector.load(model)
     name = detector.manifest.name
     record = read_record(model)
     if record is None:
