@@ -40,7 +40,7 @@ class Prediction:
 
     label: the most probable of `LABELS`.
     probabilities: the three labels, in the order of `LABELS`, to their probabilities (0 to 1, sum 1).
-    tier: which part of the detector answered; ``"full"`` is the fine-tuned encoder.
+    tier: which part of the detector answered; ``"full"`` is the fine-tuned encoder, ``"fast"`` the small model beside it.
     truncated: True where only the beginning of the message was read, because it is longer than
         the model's limit.
     """

@@ -34,7 +34,7 @@ def invent(
     separators: signs between lines that were sent in a row, of which one stands between some of two.
     """
     rng = random.Random(seed)
-    known = {text for texts in sources for text in texts}
+    there = {text for texts in sources for text in texts}
     filled = [(list(texts), share) for texts, share in zip(sources, shares, strict=True) if texts and share]
     if not filled:
         return []
@@ -46,7 +46,7 @@ def invent(
             break
         pieces = _pieces(rng, rng.choices(lines, weights)[0], words, separators)
         text = normalise(" ".join(pieces)) if 0 < len(pieces) <= _LONGEST else ""
-        if text and text not in known and text not in found and grouping_key(text) not in without:
+        if text and text not in there and text not in found and grouping_key(text) not in without:
             found[text] = None
     return list(found)
 

@@ -39,7 +39,7 @@ def distil_again(
     recipe = read_recipe(recipe_path)
     if recipe.fast is None:
         raise RecipeError(
-            f"{str(recipe_path)!r} has no [fast], which says what the fast model is: add it, as recipes/dota2.toml has it"
+            f"{str(recipe_path)!r} has no [fast], which says what the fast model is: add it, as recipes/dota2-next.toml has it"
         )
     refuse_existing(out, work)
     manifest = artifact.read_manifest(model)
