@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import onnxruntime as ort
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from chatward.artifact import Manifest
 
 
+_BY_WORD: Final = ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
+
+
 def usable_cores() -> int:
     """Return how many cores this process may run on (what `taskset` and most containers allow)."""
     if hasattr(os, "sched_getaffinity"):
@@ -30,6 +33,8 @@ def usable_cores() -> int:
 
 class OnnxBackend:
     """A tokenizer and a graph. Every method may be called from several threads at once.
+
+    reads_by_word: whether a text's token ids are those of its words, one after another, between those of `around`.
 
     A batch runs on one thread, and several batches on as many as were asked for: short messages
     give products too small to be worth sharing out, and waking threads for them costs more.
@@ -55,11 +60,27 @@ class OnnxBackend:
             raise ModelIntegrityError(f"{str(folder)!r} doesn't load: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(manifest.max_tokens)
+        kinds = (self._tokenizer.normalizer, self._tokenizer.pre_tokenizer, self._tokenizer.model)
+        self.reads_by_word = [type(kind).__name__ for kind in kinds] == _BY_WORD
+        self._lowers = self.reads_by_word and self._tokenizer.normalizer.lowercase
+        empty, word = (self._tokenizer.encode(text).ids for text in ("", "a"))
+        opened = next((i for i, (a, b) in enumerate(zip(empty, word, strict=False)) if a != b), len(empty))
+        self.around = (empty[:opened], empty[opened:])
 
     def encode(self, texts: list[str]) -> list[tuple[list[int], bool]]:
         """Return for each normalised text its token ids and whether it was cut at `max_tokens`."""
         encodings = self._tokenizer.encode_batch_fast(texts)
         return [(e.ids, bool(e.overflowing)) for e in encodings]
+
+    def encode_words(self, words: list[str]) -> list[tuple[int, ...]]:
+        """Return the token ids of each of *words*, normalised and without a space, as it stands in a text; only for one that `reads_by_word`."""
+        found_in = self._tokenizer.token_to_id
+        plain = [word.lower() for word in words] if self._lowers else words
+        # A word of letters that is a token is that token, and asking so takes a twentieth of the time.
+        whole = [found_in(word) if word.isalpha() and word.isascii() else None for word in plain]
+        others = [word for word, found in zip(words, whole, strict=True) if found is None]
+        encoded = iter(self._tokenizer.encode_batch_fast(others, add_special_tokens=False) if others else ())
+        return [(found,) if found is not None else tuple(next(encoded).ids) for found in whole]
 
     @property
     def vocabulary(self) -> int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from chatward.detection.backend import OnnxBackend
+    from chatward.detection.reading import Block
     from chatward.fast import FastTier
 
 BATCH_ROWS: Final = 64
@@ -31,9 +32,6 @@ _LONGEST: Final = 256  # characters of a text that is remembered: longer ones ar
 _AHEAD: Final = 16  # blocks that may wait while messages are read
 _FEW: Final = 32  # texts that one thread has looked at before another has woken
 _GROUP: Final = 4 * BATCH_ROWS  # what waits for the full model, until there is enough of like length
-
-Text = tuple[str, bool]
-"""A normalised text, and whether it is but the beginning of what was sent."""
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -48,7 +46,10 @@ class Answer(NamedTuple):
     truncated: bool
 
 
-_Looked = tuple[list[tuple[Text, Answer]], list[tuple[Text, list[int], bool]]]
+_Read = tuple[str, list[int] | None]
+"""A normalised text, and its token ids where they are known."""
+
+_Looked = tuple[list[tuple[str, Answer]], list[tuple[str, list[int], bool]]]
 """What is settled, and what the full model has to read: texts with their token ids, and whether they were cut."""
 
 FAST: Final = "fast"
@@ -60,7 +61,7 @@ class Cache:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._held: OrderedDict[Text, Answer] = OrderedDict()
+        self._held: OrderedDict[str, Answer] = OrderedDict()
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -71,7 +72,7 @@ class Cache:
         with self._lock:
             self._held.clear()
 
-    def get(self, texts: Iterable[Text]) -> dict[Text, Answer]:
+    def get(self, texts: Iterable[str]) -> dict[str, Answer]:
         """Return the answers there are to *texts*."""
         found = {}
         with self._lock:
@@ -81,13 +82,13 @@ class Cache:
                     found[text] = answer
         return found
 
-    def put(self, answers: Iterable[tuple[Text, Answer]]) -> None:
+    def put(self, answers: Iterable[tuple[str, Answer]]) -> None:
         """Keep *answers*, and forget those not asked for for longest."""
         if not self.size:
             return
         with self._lock:
             for text, answer in answers:
-                if len(text[0]) > _LONGEST:
+                if len(text) > _LONGEST:
                     continue
                 self._held[text] = answer
                 self._held.move_to_end(text)
@@ -111,7 +112,7 @@ class Cascade:
         self._fast, self._margin = fast, margin
         self._workers = ThreadPoolExecutor(backend.threads, "chatward") if backend.threads > 1 else None
 
-    def answers(self, blocks: Iterable[Sequence[Text]]) -> list[Answer]:
+    def answers(self, blocks: Iterable[Block]) -> list[Answer]:
         """Return the answers to all texts of *blocks*, in order. While one block is worked on, the next may be made."""
         call = _Call()
         try:
@@ -128,55 +129,72 @@ class Cascade:
             for _, rows in call.last:
                 rows.cancel()
             raise
-        self.cache.put((text, _there(call.known[text])) for text in call.order)
-        return [_there(call.known[text]) for text in call.order]
+        answers = list(map(call.known.__getitem__, call.order))
+        self.cache.put(zip(call.order, answers, strict=True))
+        for place in call.cut:
+            answers[place] = answers[place]._replace(truncated=True)
+        return answers
 
     def full(self, texts: Sequence[str]) -> list[Answer]:
         """Return the full model's answers to *texts*, whatever was remembered; nothing is."""
         call = _Call()
-        keys = [(text, False) for text in texts]
-        unsure = [
-            (key, ids, cut) for key, (ids, cut) in zip(keys, self._backend.encode(list(texts)), strict=True)
-        ]
+        encoded = self._backend.encode(list(texts))
+        unsure = [(text, ids, cut) for text, (ids, cut) in zip(texts, encoded, strict=True)]
         self._sort(call, ([], unsure))
         self._finish(call)
-        return [_there(call.known[key]) for key in keys]
+        return [call.known[text] for text in texts]
 
-    def _begin(self, call: _Call, block: Sequence[Text]) -> None:
+    def _begin(self, call: _Call, block: Block) -> None:
         """Let workers look at what is new in *block* and wasn't answered before."""
-        call.order += block
-        new = dict.fromkeys(text for text in block if text not in call.known)
-        call.known |= self.cache.get(new)
-        left = [text for text in new if text not in call.known]
-        for text in left:
-            call.known[text] = None  # under way
+        call.cut += [len(call.order) + place for place in block.cut]
+        call.order += block.texts
+        known, asked = call.known, call.asked
+        new = {
+            text: ids
+            for text, ids in zip(block.texts, block.ids, strict=True)
+            if text not in known and text not in asked
+        }
+        if len(self.cache):
+            found = self.cache.get(new)
+            known |= found
+            new = {text: ids for text, ids in new.items() if text not in found} if found else new
+        asked.update(new)
+        left = list(new.items())
         for start in range(0, len(left), BLOCK):
             part = left[start : start + BLOCK]
             call.first.append(self._submit(self._look, part, alone=len(part) <= _FEW))
 
-    def _look(self, texts: list[Text]) -> _Looked:
+    def _look(self, texts: list[_Read]) -> _Looked:
         """Let the fast model look at *texts*: what it is sure of, and what is left."""
-        encoded = self._backend.encode([text for text, _ in texts])
+        tokens, cut = self._tokens(texts)
         if self._fast is None:
-            return [], [(text, ids, cut or text[1]) for text, (ids, cut) in zip(texts, encoded, strict=True)]
-        pieces = _pieces([ids for ids, _ in encoded])
-        scores = np.concatenate([self._fast.scores(piece) for piece in pieces])
+            return [], [(text, ids, text in cut) for (text, _), ids in zip(texts, tokens, strict=True)]
+        scores = np.concatenate([self._fast.scores(piece) for piece in _pieces(tokens)])
         ranked = np.sort(scores, axis=1)
         sure = (ranked[:, 2] - ranked[:, 1] >= self._margin).tolist()
         probabilities = _softmax(scores * self._fast.scale).tolist()
-        settled: list[tuple[Text, Answer]] = []
-        unsure: list[tuple[Text, list[int], bool]] = []
-        for text, (ids, cut), is_sure, row in zip(texts, encoded, sure, probabilities, strict=True):
+        settled: list[tuple[str, Answer]] = []
+        unsure: list[tuple[str, list[int], bool]] = []
+        for (text, _), ids, is_sure, row in zip(texts, tokens, sure, probabilities, strict=True):
             if is_sure:
-                settled.append((text, _answer(row, FAST, cut or text[1])))
+                settled.append((text, _answer(row, FAST, text in cut)))
             else:
-                unsure.append((text, ids, cut or text[1]))
+                unsure.append((text, ids, text in cut))
         return settled, unsure
+
+    def _tokens(self, texts: list[_Read]) -> tuple[list[list[int]], set[str]]:
+        """Return the token ids of *texts*, and which of them are longer than what is read."""
+        others = [text for text, ids in texts if ids is None]
+        if not others:
+            return [ids for _, ids in texts if ids is not None], set()
+        encoded = dict(zip(others, self._backend.encode(others), strict=True))
+        tokens = [encoded[text][0] if ids is None else ids for text, ids in texts]
+        return tokens, {text for text, (_, cut) in encoded.items() if cut}
 
     def _sort(self, call: _Call, looked: _Looked) -> None:
         settled, unsure = looked
         for text, answer in settled:
-            call.settle(text, answer)
+            call.known[text] = answer
         for text, ids, truncated in unsure:
             # Texts that differ only in what the tokenizer folds, such as case, are the same to the model.
             call.unsure.setdefault(tuple(ids), []).append((text, truncated))
@@ -198,7 +216,7 @@ class Cascade:
         for texts, future in call.last:
             for texts_of_row, row in zip(texts, future.result(), strict=True):
                 for text, truncated in texts_of_row:
-                    call.settle(text, _answer(row, FULL, truncated))
+                    call.known[text] = _answer(row, FULL, truncated)
 
     def _full_rows(self, batch: list[tuple[int, ...]]) -> list[list[float]]:
         rows: list[list[float]] = _softmax(self._backend.run(batch) / self._temperature).tolist()
@@ -217,17 +235,17 @@ class Cascade:
 class _Call:
     """One call of `Cascade.answers`.
 
-    known: text -> answer, None while it is under way. first: what the fast model looks at. unsure: token ids -> texts that wait for the full model. last: what that reads.
+    cut: places in order of texts that are but the beginning of what was sent. known: text -> answer. asked: texts under way, or answered. first: what the fast model looks at.
+    unsure: token ids -> texts that wait for the full model. last: what that reads.
     """
 
-    order: list[Text] = field(default_factory=list)
-    known: dict[Text, Answer | None] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
+    cut: list[int] = field(default_factory=list)
+    known: dict[str, Answer] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
     first: deque[Future[_Looked]] = field(default_factory=deque)
-    unsure: dict[tuple[int, ...], list[tuple[Text, bool]]] = field(default_factory=dict)
-    last: list[tuple[list[list[tuple[Text, bool]]], Future[list[list[float]]]]] = field(default_factory=list)
-
-    def settle(self, text: Text, answer: Answer) -> None:
-        self.known[text] = answer
+    unsure: dict[tuple[int, ...], list[tuple[str, bool]]] = field(default_factory=dict)
+    last: list[tuple[list[list[tuple[str, bool]]], Future[list[list[float]]]]] = field(default_factory=list)
 
 
 def _pieces(rows: list[list[int]]) -> Iterator[list[list[int]]]:
@@ -241,11 +259,6 @@ def _pieces(rows: list[list[int]]) -> Iterator[list[list[int]]]:
         piece.append(row)
         tokens += len(row)
     yield piece
-
-
-def _there(answer: Answer | None) -> Answer:
-    assert answer is not None
-    return answer
 
 
 def _answer(row: list[float], tier: str, truncated: bool) -> Answer:

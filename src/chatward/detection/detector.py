@@ -10,17 +10,17 @@ from typing import Final
 
 from chatward import artifact
 from chatward.detection.backend import OnnxBackend, usable_cores
-from chatward.detection.cascade import Answer, Cascade, Text
+from chatward.detection.cascade import Answer, Cascade
 from chatward.detection.explain import explain
+from chatward.detection.reading import Block, Reader
 from chatward.errors import MessageTypeError, ModelIntegrityError, UsageError
 from chatward.fast import FastTier
 from chatward.schema import DEFAULT_BUDGET, LABELS, Explanation, Prediction, Threshold, Thresholds
-from chatward.text import normalise, normalise_with_offsets
+from chatward.text import normalise_with_offsets
 
 CACHE_MESSAGES: Final = 1 << 16
 CHUNK_MESSAGES: Final = 8192
 _BLOCK: Final = 1024
-_CHARACTERS_PER_TOKEN: Final = 32
 
 
 class Detector:
@@ -38,6 +38,7 @@ class Detector:
         self._limits = manifest.thresholds if agreement == 1 else told.get("thresholds", {})
         self._cascade = cascade
         self._backend = backend
+        self._reader = Reader(backend, manifest.normaliser)
 
     @classmethod
     def load(
@@ -116,7 +117,7 @@ class Detector:
                 f"predict takes a list of messages, not one {type(messages).__name__}: put it in a list, "
                 'as in predict(["gg ez"])'
             )
-        answers = self._cascade.answers(self._normalised(messages))
+        answers = self._cascade.answers(self._read(messages))
         return [_prediction(answer) for answer in answers]
 
     def predict_stream(self, messages: Iterable[str], chunk: int = CHUNK_MESSAGES) -> Iterator[Prediction]:
@@ -132,7 +133,7 @@ class Detector:
         source = iter(messages)
         read = 0
         while block := list(islice(source, chunk)):
-            yield from map(_prediction, self._cascade.answers(self._normalised(block, read)))
+            yield from map(_prediction, self._cascade.answers(self._read(block, read)))
             read += len(block)
 
     def forget(self) -> None:
@@ -151,8 +152,7 @@ class Detector:
                 f"explain takes one message as a string, not {_shown(message)} ({type(message).__name__}): "
                 "call it once for each message"
             )
-        limit = self._backend.max_tokens * _CHARACTERS_PER_TOKEN
-        read = normalise_with_offsets(message[:limit], self.manifest.normaliser)
+        read = normalise_with_offsets(message[: self._reader.limit], self.manifest.normaliser)
         found = explain(
             message,
             read,
@@ -164,23 +164,19 @@ class Detector:
     def _full(self, texts: list[str]) -> list[Prediction]:
         return [_prediction(answer) for answer in self._cascade.full(texts)]
 
-    def _normalised(self, messages: Iterable[str], first: int = 0) -> Iterator[list[Text]]:
-        """Yield the normalised messages, block by block. first: number of the first, for errors.
-
-        Of long ones only the beginning, since normalising takes time quadratic in a run of combining characters.
-        """
-        limit, version = self._backend.max_tokens * _CHARACTERS_PER_TOKEN, self.manifest.normaliser
-        source = enumerate(messages, first)
+    def _read(self, messages: Iterable[str], first: int = 0) -> Iterator[Block]:
+        """Yield *messages*, read block by block. first: number of the first, for errors."""
+        source = iter(messages)
         while block := list(islice(source, _BLOCK)):
-            texts = []
-            for place, message in block:
-                if not isinstance(message, str):
-                    raise MessageTypeError(
-                        f"message {place} is {_shown(message)} ({type(message).__name__}), not a string: "
-                        "leave it out, or turn it into text first"
-                    )
-                texts.append((normalise(message[:limit], version), len(message) > limit))
-            yield texts
+            if set(map(type, block)) != {str}:
+                for place, message in enumerate(block, first):
+                    if not isinstance(message, str):
+                        raise MessageTypeError(
+                            f"message {place} is {_shown(message)} ({type(message).__name__}), not a string: "
+                            "leave it out, or turn it into text first"
+                        )
+            yield self._reader.read(block)
+            first += len(block)
 
 
 def _margin(manifest: artifact.Manifest, agreement: float) -> tuple[float, int]:

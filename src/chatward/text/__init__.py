@@ -12,7 +12,7 @@ from typing import Final
 
 from chatward.text.edits import Line, Normalised
 from chatward.text.first import first
-from chatward.text.second import is_settled, second
+from chatward.text.second import second, word_by_word
 
 __all__ = [
     "NORMALISER_VERSION",
@@ -36,8 +36,8 @@ def normalise(text: str, version: int = NORMALISER_VERSION) -> str:
 
     Normalising twice changes nothing more. Raises ValueError for a *version* that isn't one of VERSIONS.
     """
-    if version == NORMALISER_VERSION and is_settled(text):  # most of chat
-        return text
+    if version == NORMALISER_VERSION and (found := word_by_word(text)) is not None:
+        return found
     _check(version)
     return first(text) if version == 1 else second(Line(text)).text
 

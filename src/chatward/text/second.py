@@ -12,7 +12,7 @@ from chatward.text.edits import Edit, Line
 from chatward.text.first import UNUSABLE
 
 _ROUNDS: Final = 12
-_LONGEST: Final = 32  # letters of a word that is remembered
+LONGEST_WORD: Final = 32  # letters of a word that is remembered
 _SPACES: Final = re.compile(r"\s+")
 _SIGNS: Final = re.compile(r"[!-@\[-`{-~]+")
 _UNTIDY: Final = re.compile(r"\s\s|^\s|\s$|[^\S ]")
@@ -20,35 +20,41 @@ _UNTIDY: Final = re.compile(r"\s\s|^\s|\s$|[^\S ]")
 
 def second(line: Line) -> Line:
     """Normalise *line* in place, and return it."""
-    return line if is_settled(line.text) else _worked(line)
+    return line if word_by_word(line.text) == line.text else _worked(line)
 
 
-def is_settled(text: str) -> bool:
-    """Whether each word of *text* is known to stay as it is. Quick, and True for most of chat."""
-    if not text.isascii():
-        return False
+def word_by_word(text: str) -> str | None:
+    """Return *text* normalised where each of its words can be by itself, as in nearly all of chat; None elsewhere. Quick."""
+    if not text.isascii():  # there one disguised word makes others doubtful
+        return None
     words = text.split(" ")
-    # In ASCII only letters set apart reach over a space, and these take three.
-    if max(map(len, words)) > _LONGEST:
-        return False
-    if len(words) > 2 and min(map(len, words)) < 2 and spelling.are_apart(text):
-        return False
-    return all(map(_stays, words))
+    if max(map(len, words)) > LONGEST_WORD or are_apart(words, text):
+        return None
+    found = list(map(alone, words))
+    if found == words and "" not in words:
+        return text
+    new = " ".join(filter(None, found))
+    return None if are_apart(new.split(" "), new) else new
+
+
+def are_apart(words: list[str], text: str) -> bool:
+    """Whether letters of *text*, whose *words* these are, stand apart by spaces: it takes three, and nothing else in ASCII reaches over a space."""
+    return len(words) > 2 and 1 in map(len, words) and spelling.are_apart(text)
 
 
 @lru_cache(maxsize=1 << 15)
-def _stays(word: str) -> bool:
-    """Whether *word*, ASCII without a space, is left as it is. Most words are answered by what the steps do to such words, without taking them."""
-    if not word:
-        return False
-    if _SIGNS.fullmatch(word):  # no step touches what holds no letter
-        return True
+def alone(word: str) -> str:
+    """Return *word*, ASCII without a space, normalised. Most words are answered by what the steps do to such words, without taking them."""
+    if not word or _SIGNS.fullmatch(word):  # no step touches what holds no letter
+        return word
     if word.isalpha():
-        return spelling.stays(word) and not (may_be_drawn(word) and drawn(word, []))
-    core = word.rstrip(".,")
-    if core.islower() and core.isalpha() and spelling.is_word(core):
-        return True
-    return _worked(Line(word)).text == word
+        if spelling.stays(word) and not (may_be_drawn(word) and drawn(word, [])):
+            return word
+    else:
+        core = word.rstrip(".,")
+        if core.islower() and core.isalpha() and spelling.is_word(core):
+            return word
+    return _worked(Line(word)).text
 
 
 def _worked(line: Line) -> Line:
