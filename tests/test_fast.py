@@ -22,7 +22,7 @@ from chatward.training.config import Fast
 from chatward.training.fast import Examples, train_fast, whole_numbers
 
 VOCABULARY = 12
-SETTINGS = Fast(sets=["chat"], shares=[1.0], width=8, channels=8, hidden=8, shared_bits=8, epochs=30, batch_size=32, learning_rate=0.02)  # fmt: skip
+SETTINGS = Fast(width=8, channels=8, hidden=8, shared_bits=8, epochs=30, batch_size=32, learning_rate=0.02)  # fmt: skip
 
 
 class Quiet:

@@ -109,15 +109,15 @@ def test_words_to_count_need_texts(tmp_path: Path) -> None:
         (
             'sets = ["conda", "gametox"]\nshares',
             'sets = ["conda", "elsewhere"]\nshares',
-            "fast.sets names 'elsewhere'; the sets of [adapt] are: conda, gametox",
+            "invent.sets names 'elsewhere'; the sets of [adapt] are: conda, gametox",
         ),
         (
             "shares = [1.0, 1.0]",
             "shares = [1.0]",
-            "fast.shares is [1.0]; it must be a number from 0 for each of fast.sets",
+            "invent.shares is [1.0]; it must be a number from 0 for each of invent.sets",
         ),
-        ("shares = [1.0, 1.0]", "shares = [0.0, 0.0]", "fast.shares is [0.0, 0.0]; it must be"),
-        ("shares = [1.0, 1.0]", "shares = [-1.0, 2.0]", "fast.shares is [-1.0, 2.0]; it must be"),
+        ("shares = [1.0, 1.0]", "shares = [0.0, 0.0]", "invent.shares is [0.0, 0.0]; it must be"),
+        ("shares = [1.0, 1.0]", "shares = [-1.0, 2.0]", "invent.shares is [-1.0, 2.0]; it must be"),
         ("shared_bits = 12", "shared_bits = 40", "fast.shared_bits is 40; it must be from 4 to 22"),
     ],
 )

@@ -10,7 +10,7 @@ from chatward.schema import LABELS
 
 if TYPE_CHECKING:
     from chatward.data.sources import Source
-    from chatward.training.config import Adapt, Recipe
+    from chatward.training.config import Adapt, Invent, Recipe
 
 PRECISIONS: Final = ("float32", "bfloat16")
 OWN: Final = "own"
@@ -36,20 +36,8 @@ def check_recipe(recipe: Recipe, path: str) -> None:
             raise RecipeError(
                 f"{path}: distil.sets names {name!r}; the sets of [adapt] are: {', '.join(known) or 'none'}"
             )
-    if recipe.fast:
-        for name in recipe.fast.sets:
-            if name not in known:
-                raise RecipeError(
-                    f"{path}: fast.sets names {name!r}; the sets of [adapt] are: {', '.join(known) or 'none'}"
-                )
-        if (
-            len(recipe.fast.shares) != len(recipe.fast.sets)
-            or not all(0 <= share < float("inf") for share in recipe.fast.shares)
-            or not any(recipe.fast.shares)
-        ):
-            raise RecipeError(
-                f"{path}: fast.shares is {recipe.fast.shares}; it must be a number from 0 for each of fast.sets, and one above 0"
-            )
+    if recipe.invent:
+        _check_invent(recipe.invent, known, path)
     if recipe.finetune.rehearsal and not (recipe.distil and recipe.distil.epochs):
         raise RecipeError(
             f"{path}: finetune.rehearsal is {recipe.finetune.rehearsal}, and there is no [distil] whose texts could be "
@@ -74,6 +62,19 @@ def check_recipe(recipe: Recipe, path: str) -> None:
     check_levels(recipe.finetune.sets, path, "finetune.sets")
     check_levels(recipe.finetune.lessons, path, "finetune.lessons")
     _check_classes(recipe.adapt.sets if recipe.adapt else [], path, "adapt.sets")
+
+
+def _check_invent(invent: Invent, known: Sequence[str], path: str) -> None:
+    for name in invent.sets:
+        if name not in known:
+            raise RecipeError(
+                f"{path}: invent.sets names {name!r}; the sets of [adapt] are: {', '.join(known) or 'none'}"
+            )
+    fit = len(invent.shares) == len(invent.sets) and all(0 <= share < float("inf") for share in invent.shares)
+    if not fit or not any(invent.shares):
+        raise RecipeError(
+            f"{path}: invent.shares is {invent.shares}; it must be a number from 0 for each of invent.sets, and one above 0"
+        )
 
 
 def _check_chat(adapt: Adapt, path: str) -> None:

@@ -170,19 +170,40 @@ class Parity:
 
 
 @dataclass(frozen=True)
-class Fast:
-    """The fast model, which learns what the finished one says of all texts there are, and of *invented* ones (`chatward.data.invent`).
+class Invent:
+    """Texts invented of pieces of others (`chatward.data.invent`), from which [shallow] and [fast] learn what another model says of them.
 
-    sets: what lines are invented of: names of sets of [adapt]; shares: how often of each.
-    width, channels, hidden: sizes of its layers (`chatward.fast`). shared_bits: pairs and triples of tokens share 2 to that power rows.
-    dropped: share of pairs and triples that aren't there while it learns, so that it does without those it has never met.
-    learning_rate: of the table; the layers get a third of it. invented_weight: of such a text, one that was sent weighing 1.
+    sets: what lines they are invented of: names of sets of [adapt]; shares: how often of each. texts: how many. weight: of such a text, one that was sent weighing 1.
     """
 
     sets: list[str]
     shares: list[float]
-    invented: int = _range(0, 20_000_000, 1_000_000)
-    invented_weight: float = _range(0.001, 100, 0.5)
+    texts: int = _range(0, 20_000_000, 1_000_000)
+    weight: float = _range(0.001, 100, 0.5)
+
+
+@dataclass(frozen=True)
+class Shallow:
+    """A model of fewer layers takes the trained one's place, after it has learned what that says of all texts there are, and of [invent].
+
+    layers: how many; they begin as layers of the trained model, spread evenly, its last among them. texts: how many of the invented ones it learns from at most.
+    """
+
+    optimiser: Optimiser
+    layers: int = _range(1, 100)
+    texts: int = _range(0, 20_000_000, 20_000_000)
+    epochs: int = _range(1, 100, 1)
+
+
+@dataclass(frozen=True)
+class Fast:
+    """The fast model, which learns what the finished one says of all texts there are, and of [invent].
+
+    width, channels, hidden: sizes of its layers (`chatward.fast`). shared_bits: pairs and triples of tokens share 2 to that power rows.
+    dropped: share of pairs and triples that aren't there while it learns, so that it does without those it has never met.
+    learning_rate: of the table; the layers get a third of it.
+    """
+
     width: int = _range(4, 512, 64)
     channels: int = _range(4, 512, 64)
     hidden: int = _range(4, 1024, 128)
@@ -227,6 +248,8 @@ class Recipe:
     finetune: Finetune
     adapt: Adapt | None = None
     distil: Distil | None = None
+    invent: Invent | None = None
+    shallow: Shallow | None = None
     fast: Fast | None = None
     tokens: Tokens = field(default_factory=Tokens)
     evasion: Evasion = field(default_factory=Evasion)

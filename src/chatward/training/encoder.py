@@ -116,11 +116,16 @@ class Backbone:
 
 
 def open_backbone(
-    name: str, max_tokens: int, tokens: Tokens, texts: Iterable[str], pooling: str = OWN
+    name: str,
+    max_tokens: int,
+    tokens: Tokens,
+    texts: Iterable[str],
+    pooling: str = OWN,
+    words: list[str] | None = None,
 ) -> Backbone:
     """Find the encoder *name* (Hub name or folder) and load its tokenizer, changed as *tokens* says.
 
-    texts: chat, normalised, in which words are counted for `Tokens.word_texts`.
+    texts: chat, normalised, in which words are counted for `Tokens.word_texts`. words: those to make one token each instead, in order; None counts.
     Raises BackboneError (not found, no fast tokenizer, no padding token) or RecipeError
     (max_tokens is more than the encoder reads).
     """
@@ -135,7 +140,8 @@ def open_backbone(
     fast = tokenizer.backend_tokenizer
     fast.no_padding()
     fast.no_truncation()
-    words = frequent_words(fast, texts, tokens.word_texts) if tokens.word_texts else []
+    if words is None:
+        words = frequent_words(fast, texts, tokens.word_texts) if tokens.word_texts else []
     pieces = with_words(tokenizer, words)
     if not tokens.closing:
         tokenizer = without_closing(tokenizer, name)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import shutil
 import time
-from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from chatward import artifact, carbon
 from chatward.data.corrections import read_corrections
@@ -20,25 +15,22 @@ from chatward.data.functional import read_cases
 from chatward.data.sources import data_folder
 from chatward.data.splits import HoldOut, Split, hold_out
 from chatward.errors import EmptyDataError, OutputError, UsageError
-from chatward.text import normalise
 from chatward.training.calibrate import odds_shift
 from chatward.training.card import write_card
 from chatward.training.config import Recipe, read_recipe
 from chatward.training.crossval import cross_validate
 from chatward.training.device import AUTO, choose, refuse_slow
 from chatward.training.encoder import shift_outputs
-from chatward.training.export import check_parity, export, golden
 from chatward.training.finetune import Levels, adapt, teach
 from chatward.training.finished import false_alarms, functional
-from chatward.training.golden import MESSAGES
+from chatward.training.folder import write_model
 from chatward.training.inference import measure_inference
 from chatward.training.loop import Progress
 from chatward.training.record import FOLDS_FILE, read_folds, record_of
 from chatward.training.session import Session, open_session
-from chatward.training.tier import Tier, make_tier, teacher_of, texts_of, write_tier
-
-_PARITY_ROWS = 4000
-_CALIBRATION_ROWS = 1000
+from chatward.training.shallow import shortened
+from chatward.training.teacher import teacher_of, texts_of
+from chatward.training.tier import Tier, make_tier, write_tier
 
 
 @dataclass(frozen=True)
@@ -96,7 +88,9 @@ def train(
             levels = teach(session, adapted, split.train)
             shift_outputs(levels.model, odds_shift(recipe.calibration.odds, levels.temperature))
             scratch = stack.enter_context(artifact.new_folder(out))
-            parity = _export(session, levels, scratch, split.train)
+            if recipe.shallow:
+                levels = shortened(session, levels, split.train)
+            parity = write_model(session, levels, scratch, split.train)
             tier = _tier(session, levels, scratch)
         graph = scratch / artifact.GRAPH_FILE
         limits, alarms = false_alarms(session, graph, levels.temperature)
@@ -106,6 +100,7 @@ def train(
             "adapt": adapted.record,
             "finetune": levels.record,
             "parity": parity,
+            "shallow": levels.record.pop("shallow", None),
             "fast": tier.record if tier else None,
             "thresholds": limits,
             "false_alarms": alarms,
@@ -119,7 +114,7 @@ def train(
         artifact.write_json(scratch / artifact.RUN_FILE, record)
         write_card(scratch / artifact.CARD_FILE, recipe, record)
         if keep_weights:
-            _save_weights(session, levels, scratch / artifact.PYTORCH_FOLDER)
+            save_weights(session, levels, scratch / artifact.PYTORCH_FOLDER)
         artifact.seal(scratch, _manifest(session, levels, record))
     if work is None:
         shutil.rmtree(session.work, ignore_errors=True)
@@ -249,62 +244,6 @@ def _keep_emissions(work: Path, folder: Path) -> None:
         shutil.copy(work / carbon.EMISSIONS_FILE, folder / carbon.EMISSIONS_FILE)
 
 
-def _export(session: Session, levels: Levels, folder: Path, rows: Collection[int]) -> dict[str, float]:
-    corpus, tokens, held = session.corpus, session.tokens, sorted(set(levels.held))
-    tokenizer = session.backbone.tokenizer.backend_tokenizer
-    messages_tokens = session.backbone.encode([normalise(m) for m in MESSAGES])
-    tokenizer.no_truncation()
-    tokenizer.save(str(folder / artifact.TOKENIZER_FILE))
-    graph = folder / artifact.GRAPH_FILE
-    products = export(
-        levels.model,
-        graph,
-        folder,
-        _calibration_rows(session, [tokens[i] for i in rows]),
-        session.pad_id,
-        session.recipe.max_tokens,
-    )
-    fp32 = folder / "fp32.onnx"
-    parity = check_parity(
-        levels.model,
-        fp32,
-        graph,
-        [tokens[i] for i in held],
-        np.array([corpus.labels[i] for i in held]),
-        [*_other_chat(session, 0.0), _longest(session)],
-        session.pad_id,
-        levels.temperature,
-        session.recipe.parity,
-    )
-    fp32.unlink()
-    expected = golden(graph, list(MESSAGES), messages_tokens, session.pad_id, levels.temperature)
-    artifact.write_json(folder / artifact.GOLDEN_FILE, expected)
-    return {"int8_products": products, **parity}
-
-
-def _calibration_rows(session: Session, tokens: list[list[int]]) -> list[list[int]]:
-    """Return token ids of chat from which the int8 scales are taken: no other chat of the parity check, some of its
-    validation rows. tokens: of the rows trained on.
-    """
-    step = max(1, len(tokens) // _CALIBRATION_ROWS)
-    return tokens[::step] + _other_chat(session, 0.5)
-
-
-def _other_chat(session: Session, offset: float) -> list[list[int]]:
-    """Return token ids of up to 4,000 lines, spread evenly over the sets adapted on.
-
-    offset: where to begin, from 0 to 1, in steps from one line taken to the next: 0 and 0.5 have no line in common.
-    A set that is taken whole at 0 gives none at 0.5.
-    """
-    rows: list[list[int]] = []
-    for chat in session.chat.values():
-        texts = sorted(chat.texts)
-        step = max(1, math.ceil(len(texts) * len(session.chat) / _PARITY_ROWS))
-        if offset == 0 or step > 1:
-            rows += session.backbone.encode(texts[int(offset * step) :: step])
-    return rows
-
-
 def _tier(session: Session, levels: Levels, folder: Path) -> Tier | None:
     """Make the fast tier of the model in *folder* and write it there; None where the recipe wants none."""
     recipe = session.recipe
@@ -317,12 +256,8 @@ def _tier(session: Session, levels: Levels, folder: Path) -> Tier | None:
     return tier
 
 
-def _longest(session: Session) -> list[int]:
-    """Return token ids as long as an input may be, so that its neighbours in the parity check are padded."""
-    return list(itertools.islice(itertools.chain(*session.tokens), session.recipe.max_tokens))
-
-
-def _save_weights(session: Session, levels: Levels, folder: Path) -> None:
+def save_weights(session: Session, levels: Levels, folder: Path) -> None:
+    """Write the fp32 PyTorch model and its tokenizer to *folder*."""
     model: Any = levels.model
     model.save_pretrained(folder)
     session.backbone.tokenizer.save_pretrained(folder)

@@ -95,11 +95,12 @@ def open_session(
     device: torch.device,
     held_out: HoldOut | None,
     corrections: Corrections | None = None,
+    words: list[str] | None = None,
 ) -> Session:
     """Read the rows and load the tokenizer: everything that can be wrong with the input is found here.
 
     held_out: a fold whose texts no backbone may be made of; the session holds all rows nevertheless.
-    corrections: labels to put in the place of those in the data.
+    corrections: labels to put in the place of those in the data. words: see `open_backbone`.
     """
     corpus = gather(data, recipe.finetune.sets)
     if corrections:
@@ -112,7 +113,7 @@ def open_session(
     toy = name == TINY
     if toy:
         name = str(tiny(work, [*_trained_on(corpus, held_out, recipe.seed), *texts], recipe.max_tokens))
-    opened = open_backbone(name, recipe.max_tokens, recipe.tokens, texts, recipe.pooling)
+    opened = open_backbone(name, recipe.max_tokens, recipe.tokens, texts, recipe.pooling, words)
     return Session(
         recipe,
         data,

@@ -162,7 +162,18 @@ def _show_folds(report: dict[str, Any], seconds: float) -> None:
             f"{f['ece_before']:.3f}",
         )
     console = Console()
-    Console(width=console.width if console.is_terminal else max(console.width, 110)).print(table)
+    console = Console(width=console.width if console.is_terminal else max(console.width, 110))
+    console.print(table)
+    if not report["others"]:
+        return
+    table = Table(title="The same rows, answered by others", title_justify="left")
+    for name in ("by", "set", "accuracy %", "macro F1", "log loss", "same label %"):
+        table.add_column(name, justify="left" if name in ("by", "set") else "right")
+    for by, sets in report["others"].items():
+        for name, f in sets.items():
+            shares = [f"{100 * f[key]:.1f}" for key in ("accuracy", "macro_f1")]
+            table.add_row(by, name, *shares, f"{f['log_loss']:.3f}", f"{100 * f['label_agreement']:.1f}")
+    console.print(table)
 
 
 def _show_run(record: dict[str, Any]) -> None:
