@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,8 @@ BLOCK: Final = 512
 
 CEILING: Final = 255
 """Channels of the convolution are cut off there."""
+
+_Number = TypeVar("_Number", np.float32, np.float64)
 
 _ONE_THREAD: Final = 4 * 65_536  # multiplications, below which OpenBLAS doesn't share a product out
 _UNREADABLE: Final = (
@@ -114,14 +116,14 @@ class FastTier:
         """Return the scores of one or more messages, given by their token ids: messages x 3, whole numbers of `scale` nats each."""
         flat, starts = laid_out(messages, self.tokens)
         pairs, triples = pairs_and_triples(flat, self.tokens, self._shared)
-        tokens = self._table[flat].astype(np.int16)
-        tokens += self._table[pairs]
-        tokens += self._table[triples]
+        # Taken clipped, which no row needs, since what checks rows copies once more.
+        tokens = np.add(self._rows(flat), self._rows(pairs), dtype=np.int16)
+        tokens += self._rows(triples)
         tokens += self._bias
         np.maximum(tokens, 0, out=tokens)
         gaps = flat == NOTHING
         tokens[gaps] = 0
-        given = self._given(tokens.astype(np.float32))
+        given = _product(tokens.astype(np.float32), self._windows)
         width = len(self._windows_bias)
         channels = given[:, width : 2 * width] + self._windows_bias
         channels[1:] += given[:-1, :width]
@@ -130,27 +132,26 @@ class FastTier:
         np.clip(channels, 0, CEILING, out=channels)
         np.floor(channels, out=channels)
         channels[gaps] = 0
-        pooled = np.empty((len(starts), 2 * width))
+        # Of more tokens than that sums need not fit into 24 bits.
+        pooled = np.empty(
+            (len(starts), 2 * width), np.float32 if len(flat) * CEILING < _EXACT32 else np.float64
+        )
         if len(starts) == 1:  # half the time
-            channels.sum(axis=0, out=pooled[0, :width], dtype=np.float64)
+            channels.sum(axis=0, out=pooled[0, :width], dtype=pooled.dtype)
             channels.max(axis=0, out=pooled[0, width:])
         else:
-            np.add.reduceat(channels, starts, axis=0, out=pooled[:, :width], dtype=np.float64)
+            np.add.reduceat(channels, starts, axis=0, out=pooled[:, :width], dtype=pooled.dtype)
             pooled[:, width:] = np.maximum.reduceat(channels, starts, axis=0)
-        hidden = pooled @ self._inner
+        hidden = _product(pooled.astype(np.float64), self._inner)
         hidden += self._inner_bias
         hidden *= self._shift
         np.floor(np.maximum(hidden, 0, out=hidden), out=hidden)
-        found: NDArray[np.float64] = hidden @ self._outer
+        found = _product(hidden, self._outer)
         found += self._outer_bias
         return found
 
-    def _given(self, tokens: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return *tokens* @ windows, in pieces that OpenBLAS gives to one thread: who calls this has its own."""
-        found = np.empty((len(tokens), self._windows.shape[1]), np.float32)
-        step = max(1, _ONE_THREAD // self._windows.size)
-        for start in range(0, len(tokens), step):
-            np.matmul(tokens[start : start + step], self._windows, out=found[start : start + step])
+    def _rows(self, places: NDArray[np.int64]) -> NDArray[np.int8]:
+        found: NDArray[np.int8] = np.take(self._table, places, axis=0, mode="clip")
         return found
 
     def _check(self) -> None:
@@ -183,6 +184,17 @@ class FastTier:
         outer = inner * self._shift @ np.abs(self._outer) + np.abs(self._outer_bias)
         if (window + np.abs(self._windows_bias)).max() >= _EXACT32 or max(inner.max(), outer.max()) >= _EXACT64:
             raise ValueError("the weights are too large to be added exactly")
+
+
+def _product(rows: NDArray[_Number], weights: NDArray[_Number]) -> NDArray[_Number]:
+    """Return *rows* @ *weights*, in pieces that OpenBLAS gives to one thread: who calls this has its own."""
+    step = max(1, _ONE_THREAD // weights.size)
+    if len(rows) <= step:
+        return rows @ weights
+    found = np.empty((len(rows), weights.shape[1]), rows.dtype)
+    for start in range(0, len(rows), step):
+        np.matmul(rows[start : start + step], weights, out=found[start : start + step])
+    return found
 
 
 def table_rows(tokens: int, shared: int) -> int:
