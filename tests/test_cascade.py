@@ -244,4 +244,16 @@ def test_a_fast_model_of_another_tokenizer(folder: Path, tmp_path: Path) -> None
 
 
 def test_golden_rows_are_written(trained: Path) -> None:
-    assert "cascade" in json.loads((trained / artifact.GOLDEN_FILE).read_text(encoding="utf-8"))
+    """With what each model says of them, so that a test can hold the margins to what they promise."""
+    rows = json.loads((trained / artifact.GOLDEN_FILE).read_text(encoding="utf-8"))["cascade"]
+    assert len(rows) == 1000
+    full, both = (
+        Detector.load(trained, agreement=share).predict([row["text"] for row in rows]) for share in (1, 0.98)
+    )
+    margin = artifact.read_manifest(trained).agreement["0.98"]["margin"]
+    kept = json.loads((trained / artifact.RUN_FILE).read_text(encoding="utf-8"))["fast"]["golden"]["0.98"]
+    assert [p.label for p in full] == [row["full"] for row in rows]
+    assert [p.tier for p in both] == ["fast" if row["margin"] >= margin else "full" for row in rows]
+    assert kept["answered"] == pytest.approx(sum(p.tier == "fast" for p in both) / 1000)
+    same = sum(a.label == b.label for a, b in zip(full, both, strict=True))
+    assert kept["label_agreement"] == pytest.approx(same / 1000)

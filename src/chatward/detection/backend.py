@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chatward.artifact import Manifest
 
 
+_FEW: Final = 4
 _BY_WORD: Final = ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
 
 
@@ -79,8 +80,12 @@ class OnnxBackend:
         # A word of letters that is a token is that token, and asking so takes a twentieth of the time.
         whole = [found_in(word) if word.isalpha() and word.isascii() else None for word in plain]
         others = [word for word, found in zip(words, whole, strict=True) if found is None]
-        encoded = iter(self._tokenizer.encode_batch_fast(others, add_special_tokens=False) if others else ())
-        return [(found,) if found is not None else tuple(next(encoded).ids) for found in whole]
+        if len(others) <= _FEW:  # waking the tokenizer's threads takes longer
+            encoded = [self._tokenizer.encode(word, add_special_tokens=False) for word in others]
+        else:
+            encoded = self._tokenizer.encode_batch_fast(others, add_special_tokens=False)
+        rest = iter(encoded)
+        return [(found,) if found is not None else tuple(next(rest).ids) for found in whole]
 
     @property
     def vocabulary(self) -> int:

@@ -47,12 +47,13 @@ def alone(word: str) -> str:
     """Return *word*, ASCII without a space, normalised. Most words are answered by what the steps do to such words, without taking them."""
     if not word or _SIGNS.fullmatch(word):  # no step touches what holds no letter
         return word
-    if word.isalpha():
-        if spelling.stays(word) and not (may_be_drawn(word) and drawn(word, [])):
+    core = word.rstrip(".,?")
+    if core.isalpha():
+        if spelling.stays(core) and not (may_be_drawn(core) and drawn(core, [])):
             return word
     else:
-        core = word.rstrip(".,")
-        if core.islower() and core.isalpha() and spelling.is_word(core):
+        first, _, rest = core.partition("'")
+        if first.isalpha() and rest.isalpha() and spelling.stays(first) and spelling.stays(rest):
             return word
     return _worked(Line(word)).text
 

@@ -187,11 +187,13 @@ class Shallow:
     """A model of fewer layers takes the trained one's place, after it has learned what that says of all texts there are, and of [invent].
 
     layers: how many; they begin as layers of the trained model, spread evenly, its last among them. texts: how many of the invented ones it learns from at most.
+    disguised: share of all texts that are spelt around the filter, to be called what they are called without it.
     """
 
     optimiser: Optimiser
     layers: int = _range(1, 100)
     texts: int = _range(0, 20_000_000, 20_000_000)
+    disguised: float = _range(0, 1, 0.0)
     epochs: int = _range(1, 100, 1)
 
 

@@ -1,6 +1,9 @@
-"""Messages whose probabilities every model folder records, invented for this purpose."""
+"""Messages whose answers every model folder records, invented for this purpose."""
 
+from pathlib import Path
 from typing import Final
+
+from chatward.text import normalise
 
 MESSAGES: Final = (
     "gg wp everyone",
@@ -34,3 +37,9 @@ MESSAGES: Final = (
     "a" * 300,
     "one two three " * 100,
 )
+
+
+def chat() -> list[str]:
+    """Return a thousand lines as they are sent in some sixty matches, repeated ones included, normalised: on these both tiers together must keep what they promise."""
+    lines = (Path(__file__).parent / "golden_chat.txt").read_text(encoding="utf-8").splitlines()
+    return [normalise(line) for line in lines]

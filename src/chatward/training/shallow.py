@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from chatward.training.teacher import Teacher, Texts, ask, teacher_of, texts_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_BLOCK: Final = 4096
 
 
 def shortened(session: Session, levels: Levels, rows: Collection[int], name: str = "") -> Levels:
@@ -88,11 +91,10 @@ def shorten(
             precision=recipe.precision,
         )
         task = Task(
-            lesson.tokens[:count],
+            _disguised(session, learned, lesson.tokens[:count], settings.disguised),
             torch.from_numpy(lesson.targets[:count]),
             torch.from_numpy(lesson.weights[:count]),
             slice(0, len(LABELS)),
-            session.varied(learned, lesson.tokens[:count]),
         )
         history = fit(model, [task], session.pad_id, plan, session.progress)
         checkpoint.save(done, mark, weights_of(model), {"epochs": history})
@@ -113,6 +115,16 @@ def shorten(
         "rows": _rows(session, teacher, model, temperature),
     }
     return Levels(model, temperature, list(range(len(session.tokens))), {"shallow": record}, [done])
+
+
+def _disguised(session: Session, texts: list[str], tokens: list[list[int]], share: float) -> list[list[int]]:
+    """Return *tokens*, those of *texts*, with a *share* of them disguised: once, since a disguise drawn anew makes a row longer than those it is read beside."""
+    varied = session.varied(texts, tokens, share) if share else None
+    if varied is None:
+        return tokens
+    chance = np.random.default_rng(session.recipe.seed)
+    places = range(len(tokens))
+    return [row for start in places[::_BLOCK] for row in varied(list(places[start : start + _BLOCK]), chance)]
 
 
 def _keep(model: Any, layers: int, name: str) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _KEPT_FOLDS: Final = 10
 _FEWEST_HELD: Final = 200
 _LESSONS: Final = "[lessons]"
+_ENCODED: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,15 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Texts:
-    """Normalised texts to learn from, by where they come from; held: what is kept to measure on, as often as it was sent, groups: which match each is of, clean: whether it is labelled so; golden: invented lines that
-    aren't learned from either, for the golden rows. rows: of the three levels, to measure on. separators: see `invent`.
+    """Normalised texts to learn from, by where they come from; held: what is kept to measure on, as often as it was sent, groups: which match each is of, clean: whether it is labelled so; lessons: invented lines that
+    aren't learned from either. rows: of the three levels, to measure on. separators: see `invent`.
     """
 
     sources: dict[str, list[str]]
     held: list[str]
     groups: list[str]
     clean: list[bool]
-    golden: list[str]
+    lessons: list[str]
     rows: Corpus
     separators: list[str]
 
@@ -81,7 +82,9 @@ def teacher_of(folder: Path, temperature: float, max_tokens: int, pad_id: int) -
     run = session(str(folder / artifact.GRAPH_FILE))
 
     def encode(texts: list[str]) -> list[list[int]]:
-        return [found.ids for found in tokenizer.encode_batch_fast(texts)]
+        # Of a million texts at once what comes with the ids would take gigabytes.
+        parts = (texts[start : start + _ENCODED] for start in range(0, len(texts), _ENCODED))
+        return [found.ids for part in parts for found in tokenizer.encode_batch_fast(part)]
 
     def answer(texts: list[str]) -> NDArray[np.float32]:
         out = np.zeros((len(texts), len(LABELS)), np.float32)
@@ -105,9 +108,9 @@ def texts_of(recipe: Recipe, corpus: Corpus, chat: dict[str, Distinct], lessons:
 
     What the sets of [adapt] keep out is kept; where that is very little, these rows too.
     """
-    golden = {t: k for t, k in zip(lessons.texts, lessons.keys, strict=True) if _is_kept(k, recipe.seed)}
+    kept = {t: k for t, k in zip(lessons.texts, lessons.keys, strict=True) if _is_kept(k, recipe.seed)}
     sources = {name: found.texts for name, found in chat.items()}
-    sources[_LESSONS] = [text for text in lessons.texts if text not in golden]
+    sources[_LESSONS] = [text for text in lessons.texts if text not in kept]
     separators = [s.separator for s in recipe.adapt.sets if s.separator] if recipe.adapt else []
     held = [text for found in chat.values() for text in found.held.texts]
     groups, clean = list[str](), list[bool]()
@@ -120,7 +123,7 @@ def texts_of(recipe: Recipe, corpus: Corpus, chat: dict[str, Distinct], lessons:
         groups += corpus.groups
         clean += [False] * len(corpus.texts)  # the full model has learned from these
     different = {name: list(dict.fromkeys(found)) for name, found in sources.items()}
-    return Texts(different, held, groups, clean, list(golden), corpus, separators)
+    return Texts(different, held, groups, clean, list(kept), corpus, separators)
 
 
 def _is_kept(key: str, seed: int) -> bool:
@@ -132,7 +135,7 @@ def ask(recipe: Recipe, teacher: Teacher, texts: Texts, work: Path, progress: Pr
 
     work: where its answers are kept, so that nobody asks twice. stage: what people read. Raises EmptyDataError where there is nothing to learn from or to measure on.
     """
-    apart = {*map(grouping_key, texts.golden), *texts.rows.keys}
+    apart = {*map(grouping_key, texts.lessons), *texts.rows.keys}
     found = dict.fromkeys(text for source in texts.sources.values() for text in source)
     sent = [text for text in found if grouping_key(text) not in apart]
     if not sent or not texts.held:

@@ -20,6 +20,7 @@ from chatward.training.agreement import agreements
 from chatward.training.calibrate import fit_scale, softmax
 from chatward.training.config import Recipe
 from chatward.training.fast import Examples, train_fast, whole_numbers
+from chatward.training.golden import chat
 from chatward.training.loop import Progress
 from chatward.training.teacher import Teacher, Texts, ask
 from chatward.training.thresholds import thresholds
@@ -89,7 +90,10 @@ def make_tier(
         entry["thresholds"] = thresholds(severities(both)[chosen], groups, seed=recipe.seed)
     record["agreement"] = found
     record["rows"] = _lost(FastTier(arrays), teacher, texts.rows, found)
-    return Tier(arrays, found, _golden(FastTier(arrays), teacher, texts.golden), record)
+    for name, invented in (("lessons", texts.lessons), ("golden", chat())):
+        rows = _golden(FastTier(arrays), teacher, invented)
+        record[name] = _kept(rows, found)
+    return Tier(arrays, found, rows, record)
 
 
 def write_tier(tier: Tier, folder: Path) -> None:
@@ -142,6 +146,16 @@ def _golden(fast: FastTier, teacher: Teacher, texts: list[str]) -> list[dict[str
             strict=True,
         )
     ]
+
+
+def _kept(rows: list[dict[str, Any]], found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return for each agreement the share of *rows* that the fast model answers, and of those that get the full one's label."""
+    kept = {}
+    for share, entry in found.items() if rows else ():
+        sure = [row for row in rows if row["margin"] >= entry["margin"]]
+        wrong = sum(row["fast"] != row["full"] for row in sure)
+        kept[share] = {"answered": len(sure) / len(rows), "label_agreement": 1 - wrong / len(rows)}
+    return kept
 
 
 def _scores(fast: FastTier, tokens: Sequence[Sequence[int]]) -> NDArray[np.float64]:
