@@ -33,7 +33,7 @@ def again(chatward: Run, trained: Path, tmp_path_factory: pytest.TempPathFactory
 def test_only_the_fast_tier_is_new(again: Path, trained: Path) -> None:
     old, new = artifact.read_manifest(trained), artifact.read_manifest(again)
     changed = {name for name in new.files if new.files[name] != old.files.get(name)}
-    assert changed == {artifact.FAST_FILE, artifact.RUN_FILE, artifact.CARD_FILE}
+    assert changed == {artifact.FAST_FILE, artifact.GOLDEN_FILE, artifact.RUN_FILE, artifact.CARD_FILE}
     assert (new.temperature, new.thresholds, new.provenance) == (
         old.temperature,
         old.thresholds,

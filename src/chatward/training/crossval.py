@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -119,7 +120,7 @@ def _fold(session: Session, adapted: Stage, folds: int, fold: int) -> _Fold:
     name = f"fold {fold + 1} of {folds}, "
     held = [session.tokens[i] for i in outer.held]
     levels = teach(session, adapted, outer.train, name)
-    before = logits_of(levels.model.to(session.device), held, session.pad_id)
+    before = logits_of(deepcopy(levels.model).to(session.device), held, session.pad_id)
     shift = odds_shift(session.recipe.calibration.odds, levels.temperature)
     after, others = softmax(before + shift, levels.temperature), dict[str, Any]()
     if session.recipe.shallow:
