@@ -90,10 +90,10 @@ def make_tier(
         entry["thresholds"] = thresholds(severities(both)[chosen], groups, seed=recipe.seed)
     record["agreement"] = found
     record["rows"] = _lost(FastTier(arrays), teacher, texts.rows, found)
-    for name, invented in (("lessons", texts.lessons), ("golden", chat())):
-        rows = _golden(FastTier(arrays), teacher, invented)
-        record[name] = _kept(rows, found)
-    return Tier(arrays, found, rows, record)
+    golden = _golden(FastTier(arrays), teacher, chat())
+    record["lessons"] = _kept(_golden(FastTier(arrays), teacher, texts.lessons), found)
+    record["golden"] = _kept(golden, found)
+    return Tier(arrays, found, golden, record)
 
 
 def write_tier(tier: Tier, folder: Path) -> None:
