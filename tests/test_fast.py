@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from chatward.data.invent import invent
 from chatward.errors import ModelIntegrityError
-from chatward.fast import ARRAYS, FastTier
+from chatward.fast import FastTier
 from chatward.text import normalise
 from chatward.training.agreement import agreements
 from chatward.training.config import Fast
 from chatward.training.fast import Examples, train_fast, whole_numbers
+from chatward.training.fast_graph import ARRAYS, CEILING, FACTOR, HALF, LOW, MIX, NOTHING, fast_graph
 
 VOCABULARY = 12
 SETTINGS = Fast(width=8, channels=8, hidden=8, shared_bits=8, epochs=30, batch_size=32, learning_rate=0.02)  # fmt: skip
@@ -60,7 +61,7 @@ def arrays(network: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def fast(arrays: dict[str, Any]) -> FastTier:
-    return FastTier(arrays)
+    return FastTier(fast_graph(arrays))
 
 
 def test_pairs_are_learned(fast: FastTier) -> None:
@@ -99,10 +100,64 @@ def test_scores_are_the_same_to_the_bit_in_any_company(
     assert np.array_equal(fast.scores([tokens[i] for i in order]), together[order])
 
 
+def scores_of(ids: list[int], arrays: dict[str, Any]) -> list[int]:
+    """The arithmetic of the fast model on one message, in Python's whole numbers."""
+    tokens, shared = int(arrays["tokens"]), len(arrays["table"]) - VOCABULARY - 2
+
+    def mixed(key: int) -> int:
+        bits = key * MIX & LOW
+        return bits ^ bits >> HALF
+
+    rows = [i + 1 for i in [*ids, tokens]]
+    width, channels = arrays["table"].shape[1], len(arrays["windows_bias"])
+    given = [[0] * 3 * channels]
+    for i, row in enumerate(rows):
+        found = [row]
+        if i + 1 < len(rows):
+            pair = mixed(row * FACTOR + rows[i + 1])
+            found.append(tokens + 2 + pair % shared)
+        if i + 2 < len(rows):
+            found.append(tokens + 2 + mixed(pair * FACTOR + rows[i + 2]) % shared)
+        sums = [sum(int(arrays["table"][r, w]) for r in found) + int(arrays["bias"][w]) for w in range(width)]
+        given.append(
+            [
+                sum(max(x, 0) * int(y) for x, y in zip(sums, column, strict=True))
+                for column in arrays["windows"].T
+            ]
+        )
+    given.append([0] * 3 * channels)
+    pooled = [[], []]
+    for c in range(channels):
+        windows = [
+            before[c] + own[channels + c] + after[2 * channels + c] + int(arrays["windows_bias"][c])
+            for before, own, after in zip(given, given[1:], given[2:], strict=False)
+        ]
+        cut = [math.floor(min(max(np.float32(x) * arrays["windows_scale"][c], 0), CEILING)) for x in windows]
+        pooled[0].append(sum(cut))
+        pooled[1].append(max(cut))
+    hidden = []
+    for column, bias in zip(arrays["inner"].T, arrays["inner_bias"], strict=True):
+        total = sum(x * int(y) for x, y in zip([*pooled[0], *pooled[1]], column, strict=True)) + int(bias)
+        hidden.append(max(total, 0) >> int(arrays["inner_shift"]))
+    outer = zip(arrays["outer"].T, arrays["outer_bias"], strict=True)
+    return [sum(x * int(y) for x, y in zip(hidden, column, strict=True)) + int(bias) for column, bias in outer]
+
+
+def test_the_graph_does_what_whole_numbers_do(arrays: dict[str, Any], fast: FastTier) -> None:
+    tokens = [*messages(60, seed=3), [], [5] * 40]
+    assert fast.scores(tokens).tolist() == [scores_of(ids, arrays) for ids in tokens]
+
+
+def test_the_row_of_nothing_is_nothing(arrays: dict[str, Any]) -> None:
+    assert not arrays["table"][NOTHING].any()
+
+
 def test_a_file_gives_back_what_was_written(arrays: dict[str, Any], fast: FastTier, tmp_path: Path) -> None:
-    np.savez(tmp_path / "fast.npz", **arrays)
+    (tmp_path / "fast.onnx").write_bytes(fast_graph(arrays))
     tokens = messages(20)
-    assert np.array_equal(FastTier.load(tmp_path / "fast.npz").scores(tokens), fast.scores(tokens))
+    assert np.array_equal(FastTier.load(tmp_path / "fast.onnx").scores(tokens), fast.scores(tokens))
+    assert fast_graph(arrays) == fast_graph(arrays), "the same arrays give the same file"
+    assert (fast.tokens, fast.scale) == (VOCABULARY, float(arrays["scale"]))
 
 
 @pytest.mark.parametrize(
@@ -114,33 +169,47 @@ def test_a_file_gives_back_what_was_written(arrays: dict[str, Any], fast: FastTi
         ({"tokens": np.int64(13)}, "a table of 270 rows doesn't fit 13 tokens"),
         ({"scale": np.float64(-1)}, "a scale or shift is out of range"),
         ({"inner_shift": np.int64(-2)}, "a scale or shift is out of range"),
-        ({"bias": np.full(8, -32_768, np.int16)}, "the bias is too large to be added exactly"),
         ({"windows_scale": np.full(8, np.inf, np.float32)}, "a scale or shift is out of range"),
         ({"inner_shift": np.int64(-2000)}, "a scale or shift is out of range"),
         ({"windows_bias": np.full(8, 2**30, np.int32)}, "too large to be added exactly"),
         ({"inner_bias": np.full(8, 2**60, np.int64)}, "too large to be added exactly"),
     ],
 )
-def test_what_is_no_fast_model_is_refused(
-    arrays: dict[str, Any], change: dict[str, Any], words: str, tmp_path: Path
+def test_what_cannot_be_added_exactly_is_not_written(
+    arrays: dict[str, Any], change: dict[str, Any], words: str
 ) -> None:
     spoiled = {name: value for name, value in {**arrays, **change}.items() if value is not None}
-    np.savez(tmp_path / "fast.npz", **spoiled)
-    with pytest.raises(ModelIntegrityError) as caught:
-        FastTier.load(tmp_path / "fast.npz")
-    assert words in str(caught.value) and "fast.npz" in str(caught.value)
+    with pytest.raises(ValueError) as caught:
+        fast_graph(spoiled)
+    assert words in str(caught.value)
 
 
-def test_no_pickle_is_read(arrays: dict[str, Any], tmp_path: Path) -> None:
-    np.savez(tmp_path / "fast.npz", **{**arrays, "table": np.array([{"a": 1}], object)})
-    with pytest.raises(ModelIntegrityError, match="doesn't load as a fast model"):
-        FastTier.load(tmp_path / "fast.npz")
-    array = io.BytesIO()
-    np.save(array, np.zeros(3))
-    for content in (b"", b"PK\x03\x04 broken", array.getvalue()):
-        (tmp_path / "fast.npz").write_bytes(content)
-        with pytest.raises(ModelIntegrityError, match="doesn't load as a fast model"):
-            FastTier.load(tmp_path / "fast.npz")
+def test_what_is_no_fast_model_is_refused(arrays: dict[str, Any], tmp_path: Path) -> None:
+    import onnx
+    from onnx import helper
+
+    whole = fast_graph(arrays)
+    other = onnx.load_from_string(whole)
+    other.graph.output[0].name = "logits"
+    other.graph.node[-1].output[0] = "logits"
+    untold = onnx.load_from_string(whole)
+    helper.set_model_props(untold, {"tokens": "12", "scale": "nan"})
+    for content, words in (
+        (b"", "doesn't load as a fast model"),
+        (b"PK\x03\x04 broken", "doesn't load as a fast model"),
+        (whole[: len(whole) // 2], "doesn't load as a fast model"),
+        (
+            other.SerializeToString(),
+            "it takes [('ids', 'tensor(int64)', 2)] and gives [('logits', 'tensor(double)', [3])]",
+        ),
+        (untold.SerializeToString(), "it says tokens is '12' and scale 'nan'"),
+    ):
+        (tmp_path / "fast.onnx").write_bytes(content)
+        with pytest.raises(ModelIntegrityError) as caught:
+            FastTier.load(tmp_path / "fast.onnx")
+        assert words in str(caught.value) and "fast.onnx" in str(caught.value)
+    with pytest.raises(ModelIntegrityError, match="none.onnx"):
+        FastTier.load(tmp_path / "none.onnx")
 
 
 def test_the_arrays_are_those_of_the_format(arrays: dict[str, Any]) -> None:

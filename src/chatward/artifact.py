@@ -4,7 +4,7 @@
       manifest.json    what `Manifest` says, and `seal`, the SHA-256 of that content
       model.onnx       input_ids, attention_mask (int64, rows x tokens) -> logits (float32, rows x 3)
       tokenizer.json   a `tokenizers` tokenizer, post-processor included
-      fast.npz         optional: the fast model (`chatward.fast`), which answers alone where `Manifest.agreement` says it may
+      fast.onnx        optional: the fast model (`chatward.fast`), which answers alone where `Manifest.agreement` says it may
       golden.json      messages with the probabilities the exported model gave them
       run.json         how it was trained: recipe, versions, hashes of the data, metrics
       README.md        the model card
@@ -49,7 +49,7 @@ MANIFEST_FILE: Final = "manifest.json"
 GRAPH_FILE: Final = "model.onnx"
 TOKENIZER_FILE: Final = "tokenizer.json"
 GOLDEN_FILE: Final = "golden.json"
-FAST_FILE: Final = "fast.npz"
+FAST_FILE: Final = "fast.onnx"
 RUN_FILE: Final = "run.json"
 CARD_FILE: Final = "README.md"
 PYTORCH_FOLDER: Final = "pytorch"

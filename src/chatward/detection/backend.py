@@ -44,7 +44,7 @@ class OnnxBackend:
     def __init__(self, folder: Path, manifest: Manifest, threads: int) -> None:
         """Load both from *folder*, whose files must have been verified against *manifest*.
 
-        threads: how many batches its user may run side by side.
+        threads: on how many its user may run batches side by side.
         Raises UsageError (threads < 1) or ModelIntegrityError (a file that doesn't load).
         """
         if threads < 1:

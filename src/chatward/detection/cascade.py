@@ -5,19 +5,17 @@ A message's answer, and who gives it, depend on its text alone: the fast model's
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from chatward.fast import BLOCK
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -27,14 +25,8 @@ if TYPE_CHECKING:
 
 BATCH_ROWS: Final = 64
 BATCH_TOKENS: Final = 512
-_PIECE: Final = 8192  # tokens the fast model reads at once, whose sums take some 10 MB
 _LONGEST: Final = 256  # characters of a text that is remembered: longer ones are rarely sent again
-_AHEAD: Final = 16  # blocks that may wait while messages are read
-_FEW: Final = 32  # texts that one thread has looked at before another has woken
-_GROUP: Final = 4 * BATCH_ROWS  # what waits for the full model, until there is enough of like length
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
+_GROUP: Final = BATCH_ROWS  # what waits for the full model, until there is enough of like length
 
 
 class Answer(NamedTuple):
@@ -48,9 +40,6 @@ class Answer(NamedTuple):
 
 _Read = tuple[str, list[int] | None]
 """A normalised text, and its token ids where they are known."""
-
-_Looked = tuple[list[tuple[str, Answer]], list[tuple[str, list[int], bool]]]
-"""What is settled, and what the full model has to read: texts with their token ids, and whether they were cut."""
 
 FAST: Final = "fast"
 FULL: Final = "full"
@@ -100,7 +89,8 @@ class Cascade:
     """Answers normalised texts. Every method may be called from several threads at once.
 
     fast: None where the full model always answers. margin: of the fast model's best score to its second, from which on it answers. cache: how many answers are
-    remembered.
+    remembered. The thread that calls reads, asks the fast model, and hands what is left to workers, so that the full model runs beside it; then it helps them. Python runs
+    one thread at a time: the fast model's calls are so short that a worker would wait longer than it worked.
     """
 
     def __init__(
@@ -110,24 +100,18 @@ class Cascade:
         self._backend = backend
         self._temperature = temperature
         self._fast, self._margin = fast, margin
-        self._workers = ThreadPoolExecutor(backend.threads, "chatward") if backend.threads > 1 else None
+        self._workers = ThreadPoolExecutor(backend.threads - 1, "chatward") if backend.threads > 1 else None
 
     def answers(self, blocks: Iterable[Block]) -> list[Answer]:
-        """Return the answers to all texts of *blocks*, in order. While one block is worked on, the next may be made."""
+        """Return the answers to all texts of *blocks*, in order."""
         call = _Call()
         try:
             for block in blocks:
                 self._begin(call, block)
-                while call.first and (call.first[0].done() or len(call.first) > _AHEAD):
-                    self._sort(call, call.first.popleft().result())
-            while call.first:
-                self._sort(call, call.first.popleft().result())
             self._finish(call)
         except BaseException:  # what nobody waits for any more needn't be done
-            for looked in call.first:
-                looked.cancel()
-            for _, rows in call.last:
-                rows.cancel()
+            for batch in call.batches:
+                batch.rows.cancel()
             raise
         answers = list(map(call.known.__getitem__, call.order))
         self.cache.put(zip(call.order, answers, strict=True))
@@ -138,14 +122,13 @@ class Cascade:
     def full(self, texts: Sequence[str]) -> list[Answer]:
         """Return the full model's answers to *texts*, whatever was remembered; nothing is."""
         call = _Call()
-        encoded = self._backend.encode(list(texts))
-        unsure = [(text, ids, cut) for text, (ids, cut) in zip(texts, encoded, strict=True)]
-        self._sort(call, ([], unsure))
+        for text, (ids, cut) in zip(texts, self._backend.encode(list(texts)), strict=True):
+            call.wait(text, ids, cut)
         self._finish(call)
         return [call.known[text] for text in texts]
 
     def _begin(self, call: _Call, block: Block) -> None:
-        """Let workers look at what is new in *block* and wasn't answered before."""
+        """Look at what is new in *block* and wasn't answered before."""
         call.cut += [len(call.order) + place for place in block.cut]
         call.order += block.texts
         known, asked = call.known, call.asked
@@ -158,29 +141,27 @@ class Cascade:
             found = self.cache.get(new)
             known |= found
             new = {text: ids for text, ids in new.items() if text not in found} if found else new
-        asked.update(new)
-        left = list(new.items())
-        for start in range(0, len(left), BLOCK):
-            part = left[start : start + BLOCK]
-            call.first.append(self._submit(self._look, part, alone=len(part) <= _FEW))
+        if new:
+            self._look(call, list(new.items()))
+        if len(call.unsure) >= _GROUP and self._workers is not None:
+            self._ask_full(call)
 
-    def _look(self, texts: list[_Read]) -> _Looked:
-        """Let the fast model look at *texts*: what it is sure of, and what is left."""
+    def _look(self, call: _Call, texts: list[_Read]) -> None:
+        """Let the fast model look at *texts*: what it is sure of is known, and the rest waits for the full one."""
         tokens, cut = self._tokens(texts)
         if self._fast is None:
-            return [], [(text, ids, text in cut) for (text, _), ids in zip(texts, tokens, strict=True)]
-        scores = np.concatenate([self._fast.scores(piece) for piece in _pieces(tokens)])
+            for (text, _), ids in zip(texts, tokens, strict=True):
+                call.wait(text, ids, text in cut)
+            return
+        scores = self._fast.scores(tokens)
         ranked = np.sort(scores, axis=1)
         sure = (ranked[:, 2] - ranked[:, 1] >= self._margin).tolist()
         probabilities = _softmax(scores * self._fast.scale).tolist()
-        settled: list[tuple[str, Answer]] = []
-        unsure: list[tuple[str, list[int], bool]] = []
         for (text, _), ids, is_sure, row in zip(texts, tokens, sure, probabilities, strict=True):
             if is_sure:
-                settled.append((text, _answer(row, FAST, text in cut)))
+                call.known[text] = _answer(row, FAST, text in cut)
             else:
-                unsure.append((text, ids, text in cut))
-        return settled, unsure
+                call.wait(text, ids, text in cut)
 
     def _tokens(self, texts: list[_Read]) -> tuple[list[list[int]], set[str]]:
         """Return the token ids of *texts*, and which of them are longer than what is read."""
@@ -191,74 +172,71 @@ class Cascade:
         tokens = [encoded[text][0] if ids is None else ids for text, ids in texts]
         return tokens, {text for text, (_, cut) in encoded.items() if cut}
 
-    def _sort(self, call: _Call, looked: _Looked) -> None:
-        settled, unsure = looked
-        for text, answer in settled:
-            call.known[text] = answer
-        for text, ids, truncated in unsure:
-            # Texts that differ only in what the tokenizer folds, such as case, are the same to the model.
-            call.unsure.setdefault(tuple(ids), []).append((text, truncated))
-        if len(call.unsure) >= _GROUP * self._backend.threads:
-            self._ask_full(call)
+    def _finish(self, call: _Call) -> None:
+        """Let the full model read what is left of *call*, beside the workers, and wait for them."""
+        alone = len(call.unsure) == 1 and not call.batches  # a worker would take longer to wake
+        self._ask_full(call, alone)
+        for batch in reversed(call.batches):
+            if batch.rows.cancel():  # no worker has begun with it
+                batch.rows = _done(self._full_rows(batch.ids))
+        for batch in call.batches:
+            for texts, row in zip(batch.texts, batch.rows.result(), strict=True):
+                for text, truncated in texts:
+                    call.known[text] = _answer(row, FULL, truncated)
 
-    def _ask_full(self, call: _Call) -> None:
+    def _ask_full(self, call: _Call, alone: bool = False) -> None:
+        """Hand what waits to the workers, in batches of like length. alone: this thread does it."""
         waiting, call.unsure = call.unsure, {}
         order = sorted(waiting, key=len)
         rows = min(BATCH_ROWS, -(-len(order) // self._backend.threads))
-        batches = list(_batches(order, rows))
-        for batch in batches:
-            rows_of = self._submit(self._full_rows, batch, alone=len(batches) == 1)
-            call.last.append(([waiting[ids] for ids in batch], rows_of))
-
-    def _finish(self, call: _Call) -> None:
-        """Let the full model read what is left of *call*, and wait for all it reads."""
-        self._ask_full(call)
-        for texts, future in call.last:
-            for texts_of_row, row in zip(texts, future.result(), strict=True):
-                for text, truncated in texts_of_row:
-                    call.known[text] = _answer(row, FULL, truncated)
+        workers = None if alone else self._workers
+        for ids in _batches(order, rows):
+            found = workers.submit(self._full_rows, ids) if workers else _done(self._full_rows(ids))
+            call.batches.append(_Batch([waiting[row] for row in ids], ids, found))
 
     def _full_rows(self, batch: list[tuple[int, ...]]) -> list[list[float]]:
         rows: list[list[float]] = _softmax(self._backend.run(batch) / self._temperature).tolist()
         return rows
 
-    def _submit(self, work: Callable[[_In], _Out], argument: _In, alone: bool) -> Future[_Out]:
-        """Let a worker do *work*. alone: do it here, since waking a worker would take longer than can be gained."""
-        if self._workers is not None and not alone:
-            return self._workers.submit(work, argument)
-        done: Future[_Out] = Future()
-        done.set_result(work(argument))
-        return done
+
+_Texts = list[tuple[str, bool]]
+"""Normalised texts of the same token ids, and whether they were cut."""
+
+
+@dataclass
+class _Batch:
+    """What the full model reads at once. texts: of each row, given by its token *ids*. rows: probabilities."""
+
+    texts: list[_Texts]
+    ids: list[tuple[int, ...]]
+    rows: Future[list[list[float]]]
 
 
 @dataclass
 class _Call:
     """One call of `Cascade.answers`.
 
-    cut: places in order of texts that are but the beginning of what was sent. known: text -> answer. asked: texts under way, or answered. first: what the fast model looks at.
-    unsure: token ids -> texts that wait for the full model. last: what that reads.
+    cut: places in order of texts that are but the beginning of what was sent. known: text -> answer. unsure: token ids -> texts that wait for the full model. asked: texts that
+    waited or wait. batches: what the full model reads or has read.
     """
 
     order: list[str] = field(default_factory=list)
     cut: list[int] = field(default_factory=list)
     known: dict[str, Answer] = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
-    first: deque[Future[_Looked]] = field(default_factory=deque)
-    unsure: dict[tuple[int, ...], list[tuple[str, bool]]] = field(default_factory=dict)
-    last: list[tuple[list[list[tuple[str, bool]]], Future[list[list[float]]]]] = field(default_factory=list)
+    unsure: dict[tuple[int, ...], _Texts] = field(default_factory=dict)
+    batches: list[_Batch] = field(default_factory=list)
+
+    def wait(self, text: str, ids: list[int], cut: bool) -> None:
+        """Let *text* wait for the full model. Texts that differ only in what the tokenizer folds, such as case, are the same to it."""
+        self.asked.add(text)
+        self.unsure.setdefault(tuple(ids), []).append((text, cut))
 
 
-def _pieces(rows: list[list[int]]) -> Iterator[list[list[int]]]:
-    """Cut *rows*, one or more, into pieces of at most _PIECE tokens, or of one row."""
-    piece: list[list[int]] = []
-    tokens = 0
-    for row in rows:
-        if piece and tokens + len(row) > _PIECE:
-            yield piece
-            piece, tokens = [], 0
-        piece.append(row)
-        tokens += len(row)
-    yield piece
+def _done(rows: list[list[float]]) -> Future[list[list[float]]]:
+    done: Future[list[list[float]]] = Future()
+    done.set_result(rows)
+    return done
 
 
 def _answer(row: list[float], tier: str, truncated: bool) -> Answer:

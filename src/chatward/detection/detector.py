@@ -52,7 +52,7 @@ class Detector:
         """Load a model folder, after checking each of its files against the manifest.
 
         model: a folder written by `chatward train`; None takes the model that ships with chatward.
-        threads: how many batches may run side by side, in all calls together; None takes as many as
+        threads: on how many a call is worked, the calling one among them; calls from several threads share the others. None takes as many as
             there are cores this process may use.
         agreement: share of messages, above 0 and up to 1, whose label must be the full model's, on chat like that it was measured on: the
             fast model answers where that is kept, and the full one elsewhere. 1 is the full model always. What the folder keeps to is in `agreement`: the
@@ -79,7 +79,7 @@ class Detector:
 
     @property
     def threads(self) -> int:
-        """How many batches may run side by side."""
+        """On how many threads a call is worked, the calling one among them."""
         return self._backend.threads
 
     @property

@@ -150,9 +150,10 @@ def _both(session: Session, levels: Levels, outer: Split, name: str) -> dict[str
         wanted = texts_of(session.recipe, session.corpus, session.chat, session.lessons)
         tier = make_tier(session.recipe, teacher, wanted, session.work, session.progress, name)
         full = teacher.answer(texts)
-        scores = FastTier(tier.arrays).scores(teacher.encode(texts))
+        quick = FastTier(tier.graph)
+        scores = quick.scores(teacher.encode(texts))
     ranked = np.sort(scores, axis=1)
-    fast = softmax(scores * float(tier.arrays["scale"]))
+    fast = softmax(scores * quick.scale)
     return {
         f"both tiers at {share}": np.where(
             (ranked[:, 2] - ranked[:, 1] >= found["margin"])[:, None], fast, full

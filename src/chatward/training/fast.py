@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 from torch import nn
 
-from chatward.fast import CEILING, NOTHING, laid_out, pairs_and_triples, table_rows
 from chatward.schema import LABELS
+from chatward.training.fast_graph import CEILING, FACTOR, HALF, LOW, MIX, NOTHING, table_rows
 from chatward.training.loop import Progress
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def train_fast(
 def whole_numbers(
     network: FastNetwork, tokens: Sequence[Sequence[int]], vocabulary: int, settings: Fast
 ) -> dict[str, NDArray[Any]]:
-    """Return *network* as the arrays of `chatward.fast.FastTier`. tokens: of chat, by which the steps of the channels are chosen."""
+    """Return *network* as `chatward.training.fast_graph.ARRAYS`. tokens: of chat, by which the steps of the channels are chosen."""
     table = network.table.weight.numpy()
     step = float(np.abs(table).max()) / 127
     windows = network.windows.weight.numpy()  # channels x 3 widths
@@ -189,3 +190,39 @@ def _highest(
         for start in range(0, len(tokens), _PREDICTED)
     ]
     return np.asarray(np.quantile(np.concatenate(found), 0.9999, axis=0), np.float32)
+
+
+def laid_out(messages: Sequence[Sequence[int]], tokens: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of the tokens of *messages*, one after another, and where each message starts.
+
+    messages: token ids, one or more messages. Behind each message stand its end and NOTHING, so that nothing reaches into the next.
+    """
+    lengths = np.fromiter(map(len, messages), np.int64, len(messages))
+    lengths += 2
+    starts = np.zeros(len(lengths), np.int64)
+    np.cumsum(lengths[:-1], out=starts[1:])
+    behind = (tokens, -1)  # one is added to all
+    flat = np.fromiter(chain.from_iterable(chain.from_iterable((ids, behind) for ids in messages)), np.int64)
+    flat += 1
+    return flat, starts
+
+
+def pairs_and_triples(
+    flat: NDArray[np.int64], tokens: int, shared: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of the pair and of the triple that begin with each token of `laid_out`; NOTHING where they would go past the end."""
+    there = flat != NOTHING
+    hashes = _mixed(flat[:-1] * np.int64(FACTOR) + flat[1:])
+    pairs, triples = np.zeros_like(flat), np.zeros_like(flat)
+    both = there[:-1] & there[1:]
+    pairs[:-1] = ((hashes & (shared - 1)) + (tokens + 2)) * both
+    hashes = _mixed(hashes[:-1] * np.int64(FACTOR) + flat[2:])
+    triples[:-2] = ((hashes & (shared - 1)) + (tokens + 2)) * (both[:-1] & there[2:])
+    return pairs, triples
+
+
+def _mixed(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return 32 bits that all depend on all bits of *keys*."""
+    keys = (keys * np.int64(MIX)) & np.int64(LOW)
+    keys ^= keys >> HALF
+    return keys

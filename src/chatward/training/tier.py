@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,22 +19,21 @@ from chatward.training.agreement import agreements
 from chatward.training.calibrate import fit_scale, softmax
 from chatward.training.config import Recipe
 from chatward.training.fast import Examples, train_fast, whole_numbers
+from chatward.training.fast_graph import fast_graph
 from chatward.training.golden import chat
 from chatward.training.loop import Progress
 from chatward.training.teacher import Teacher, Texts, ask
 from chatward.training.thresholds import thresholds
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-_SCORED: Final = 512
+    pass
 
 
 @dataclass(frozen=True)
 class Tier:
-    """The fast tier. arrays: of `chatward.artifact.FAST_FILE`; agreement: for the manifest; golden: for the golden rows; record: for the run record."""
+    """The fast tier. graph: `chatward.artifact.FAST_FILE`; agreement: for the manifest; golden: for the golden rows; record: for the run record."""
 
-    arrays: dict[str, NDArray[Any]]
+    graph: bytes
     agreement: dict[str, dict[str, Any]]
     golden: list[dict[str, Any]]
     record: dict[str, Any]
@@ -55,19 +53,20 @@ def make_tier(
     network = train_fast(examples, teacher.vocabulary, settings, recipe.seed, progress, f"{name}fast model")
     arrays = whole_numbers(network, lesson.tokens[: lesson.sent], teacher.vocabulary, settings)
     try:
-        FastTier(arrays)
+        fast = FastTier(fast_graph(arrays))
     except ValueError as error:
         raise ParityError(
             f"the fast model can't be written in whole numbers: {error}; give [fast] a lower learning_rate, or more texts"
         ) from error
-    said, expected = _scores(FastTier(arrays), teacher.encode(texts.held)), teacher.answer(texts.held)
+    said, expected = fast.scores(teacher.encode(texts.held)), teacher.answer(texts.held)
     # Probabilities mean what the full model's do.
-    scale = float(arrays["scale"]) * fit_scale(said * float(arrays["scale"]), expected)
-    arrays["scale"] = np.array(scale)
+    scale = fast.scale * fit_scale(said * fast.scale, expected)
+    graph = fast_graph({**arrays, "scale": np.array(scale)})
+    fast = FastTier(graph)
     ranked = np.sort(said, axis=1)
     same = said.argmax(1) == expected.argmax(1)
     margins = (ranked[:, -1] - ranked[:, -2]).astype(np.int64)
-    gap = np.abs(softmax(said * float(arrays["scale"])) - expected)
+    gap = np.abs(softmax(said * scale) - expected)
     record = {
         "settings": asdict(settings),
         "texts": lesson.sent,
@@ -77,8 +76,7 @@ def make_tier(
             "agreement_alone": float(same.mean()),
             "mean_probability_difference": float(gap.max(axis=1).mean()),
             "mean_severity": [
-                float(np.mean([severity(p) for p in found]))
-                for found in (softmax(said * float(arrays["scale"])), expected)
+                float(np.mean([severity(p) for p in found])) for found in (softmax(said * scale), expected)
             ],
         },
     }
@@ -89,11 +87,11 @@ def make_tier(
         groups = [texts.groups[i] for i in chosen]
         entry["thresholds"] = thresholds(severities(both)[chosen], groups, seed=recipe.seed)
     record["agreement"] = found
-    record["rows"] = _lost(FastTier(arrays), teacher, texts.rows, found)
-    golden = _golden(FastTier(arrays), teacher, chat())
-    record["lessons"] = _kept(_golden(FastTier(arrays), teacher, texts.lessons), found)
+    record["rows"] = _lost(fast, teacher, texts.rows, found)
+    golden = _golden(fast, teacher, chat())
+    record["lessons"] = _kept(_golden(fast, teacher, texts.lessons), found)
     record["golden"] = _kept(golden, found)
-    return Tier(arrays, found, golden, record)
+    return Tier(graph, found, golden, record)
 
 
 def write_tier(tier: Tier, folder: Path) -> None:
@@ -104,7 +102,7 @@ def write_tier(tier: Tier, folder: Path) -> None:
     artifact.write_json(path, golden)
     if not tier.agreement:
         return
-    np.savez_compressed(folder / artifact.FAST_FILE, **tier.arrays)  # type: ignore[arg-type]
+    (folder / artifact.FAST_FILE).write_bytes(tier.graph)
     artifact.write_json(path, {**golden, "cascade": tier.golden})
 
 
@@ -112,7 +110,7 @@ def _lost(
     fast: FastTier, teacher: Teacher, rows: Corpus, found: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """Return of each set of *rows* macro F1 (0 to 100) of the full model and of both together at each agreement, and the share the fast one answers."""
-    said, full = _scores(fast, teacher.encode(rows.texts)), teacher.answer(rows.texts)
+    said, full = fast.scores(teacher.encode(rows.texts)), teacher.answer(rows.texts)
     ranked = np.sort(said, axis=1)
     margins, truth, sets = ranked[:, -1] - ranked[:, -2], np.array(rows.labels), np.array(rows.sets)
     report: dict[str, dict[str, Any]] = {}
@@ -134,7 +132,7 @@ def _golden(fast: FastTier, teacher: Teacher, texts: list[str]) -> list[dict[str
     """Return what each model says of *texts*: its level, and the fast one's margin."""
     if not texts:
         return []
-    said = _scores(fast, teacher.encode(texts))
+    said = fast.scores(teacher.encode(texts))
     ranked = np.sort(said, axis=1)
     return [
         {"text": text, "full": LABELS[full], "fast": LABELS[level], "margin": int(margin)}
@@ -156,7 +154,3 @@ def _kept(rows: list[dict[str, Any]], found: dict[str, dict[str, Any]]) -> dict[
         wrong = sum(row["fast"] != row["full"] for row in sure)
         kept[share] = {"answered": len(sure) / len(rows), "label_agreement": 1 - wrong / len(rows)}
     return kept
-
-
-def _scores(fast: FastTier, tokens: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-    return np.concatenate([fast.scores(tokens[i : i + _SCORED]) for i in range(0, len(tokens), _SCORED)])
