@@ -28,6 +28,8 @@ IDS: Final = "ids"
 """The graph's input, int64, messages x (tokens of the longest + `AROUND`): one of PADDING, a message's token ids, the size of the vocabulary, which ends it, and PADDING."""
 SCORES: Final = "scores"
 """The graph's output, float64, messages x 3: whole numbers of ``scale`` nats each."""
+PROBABILITIES: Final = "probabilities"
+"""The graph's other output, of the same type and shape."""
 TOKENS: Final = "tokens"
 """Key of the size of the vocabulary in the graph's metadata."""
 SCALE: Final = "scale"
@@ -35,6 +37,7 @@ SCALE: Final = "scale"
 PADDING: Final = -1
 AROUND: Final = 5
 
+_OUTPUTS: Final = [SCORES, PROBABILITIES]
 _WIDER: Final = 1.25  # how much longer the longest of a batch is than its shortest
 _BATCH_TOKENS: Final = 4096  # with their padding; more need not fit in a core's cache
 
@@ -54,7 +57,9 @@ class FastTier:
         told = self._session.get_modelmeta().custom_metadata_map
         put = [(value.name, value.type, len(value.shape)) for value in self._session.get_inputs()]
         got = [(value.name, value.type, value.shape[1:]) for value in self._session.get_outputs()]
-        if put != [(IDS, "tensor(int64)", 2)] or got != [(SCORES, "tensor(double)", [len(LABELS)])]:
+        if put != [(IDS, "tensor(int64)", 2)] or got != [
+            (name, "tensor(double)", [len(LABELS)]) for name in _OUTPUTS
+        ]:
             raise ValueError(f"it takes {put} and gives {got}")
         self.tokens, self.scale = int(told.get(TOKENS, 0)), float(told.get(SCALE, 0))
         if self.tokens < 1 or not (0 < self.scale < 1 and math.isfinite(self.scale)):
@@ -71,9 +76,16 @@ class FastTier:
             ) from error
 
     def scores(self, messages: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-        """Return the scores of one or more messages, given by their token ids: messages x 3, whole numbers of `scale` nats each."""
+        """Return the scores of any number of messages, given by their token ids: messages x 3, whole numbers of `scale` nats each."""
+        return self.look(messages)[0]
+
+    def look(self, messages: Sequence[Sequence[int]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return `scores` and, of the same shape, probabilities."""
         if len(messages) == 1:
             return self._run([[PADDING, *messages[0], self.tokens, PADDING, PADDING, PADDING]])
+        scores, probabilities = (np.empty((len(messages), len(LABELS))) for _ in range(2))
+        if not len(messages):
+            return scores, probabilities
         lengths = np.fromiter(map(len, messages), np.int64, len(messages))
         order = np.argsort(lengths, kind="stable")
         lengths = lengths[order]
@@ -85,14 +97,16 @@ class FastTier:
             chain.from_iterable(map(messages.__getitem__, order.tolist())), np.int64, int(lengths.sum())
         )
         rows[np.arange(len(rows)), lengths + 1] = self.tokens
-        found = np.empty((len(messages), len(LABELS)))
         for batch in _batches(lengths + AROUND):
-            found[order[batch]] = self._run(rows[batch, : lengths[batch.stop - 1] + AROUND])
-        return found
+            found = self._run(rows[batch, : lengths[batch.stop - 1] + AROUND])
+            scores[order[batch]], probabilities[order[batch]] = found
+        return scores, probabilities
 
-    def _run(self, rows: NDArray[np.int64] | list[list[int]]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = self._session.run([SCORES], {IDS: np.asarray(rows, np.int64)})[0]
-        return found
+    def _run(
+        self, rows: NDArray[np.int64] | list[list[int]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        scores, probabilities = self._session.run(_OUTPUTS, {IDS: np.asarray(rows, np.int64)})
+        return scores, probabilities
 
 
 def _batches(widths: NDArray[np.int64]) -> Iterator[slice]:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from chatward.fast import IDS, SCALE, SCORES, TOKENS
+from chatward.fast import IDS, PROBABILITIES, SCALE, SCORES, TOKENS
 from chatward.schema import LABELS
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def fast_graph(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     hidden = build("Floor", build("Relu", hidden))
     score = build("MatMul", hidden, const("outer", arrays["outer"], np.float64))
     build("Add", score, const("outer_bias", arrays["outer_bias"], np.float64), output=SCORES)
+    nats = build("Mul", SCORES, const("scale", arrays["scale"]))
+    build("Softmax", nats, axis=1, output=PROBABILITIES)
     return build.file({TOKENS: str(tokens), SCALE: repr(float(arrays["scale"]))})
 
 
@@ -157,7 +159,10 @@ class _Builder:
             self._nodes,
             "fast",
             [helper.make_tensor_value_info(IDS, TensorProto.INT64, ["messages", "tokens"])],
-            [helper.make_tensor_value_info(SCORES, TensorProto.DOUBLE, ["messages", len(LABELS)])],
+            [
+                helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["messages", len(LABELS)])
+                for name in (SCORES, PROBABILITIES)
+            ],
             list(self._constants.values()),
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
