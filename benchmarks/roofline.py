@@ -89,14 +89,9 @@ def steps(detector: Detector, messages: list[str]) -> dict[str, float]:
     parts = [messages[i : i + _READ] for i in range(0, len(messages), _READ)]
     different = list(dict.fromkeys(normalise(message) for message in messages))
     encoded = [ids for ids, _ in backend.encode(different)]
-    said = (sorted((score, level) for level, score in enumerate(row)) for row in fast.scores(encoded).tolist())
+    ranked = np.sort(fast.scores(encoded), axis=1)
     unsure = sorted(
-        (
-            ids
-            for ids, (_, (second, _), (first, level)) in zip(encoded, said, strict=True)
-            if first - second < cascade._margins[level]
-        ),
-        key=len,
+        (encoded[i] for i in np.flatnonzero(ranked[:, 2] - ranked[:, 1] < cascade._margin)), key=len
     )
     batches = [unsure[i : i + 64] for i in range(0, len(unsure), 64)]
     reader = detector._reader

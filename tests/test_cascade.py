@@ -22,7 +22,6 @@ from chatward import Detector, artifact
 from chatward.detection.cascade import Answer, Cache
 from chatward.errors import ManifestError, MessageTypeError, ModelIntegrityError, UsageError
 from chatward.fast import FastTier
-from chatward.schema import LABELS
 from chatward.text import normalise
 
 WORDS = "gg wp noob you are a feeder report mid fuck this game idiot nice ez lol team thanks carry".split()
@@ -44,8 +43,7 @@ def folder(trained: Path, texts: list[str], tmp_path_factory: pytest.TempPathFac
     scores = np.sort(fast.scores([ids for ids, _ in backend.encode([normalise(t) for t in texts])]), axis=1)
     middle = int(np.median(scores[:, 2] - scores[:, 1]))
     artifact.seal(
-        folder,
-        replace(manifest, agreement={"0.9": {"margins": [middle] * 3}, "0.95": {"margins": [2 * middle] * 3}}),
+        folder, replace(manifest, agreement={"0.9": {"margin": middle}, "0.95": {"margin": 2 * middle}})
     )
     return folder
 
@@ -237,14 +235,13 @@ def test_a_cache_of_less_than_nothing(folder: Path) -> None:
     [
         ({}, "has an 'agreement' that doesn't go with its files"),
         ([], "has an 'agreement' that doesn't go with its files"),
-        ({"0.9": {"margins": [1, 0, 1]}}, "has unusable margins for an agreement of '0.9' ([1, 0, 1])"),
-        ({"0.9": {"margins": [1, 1]}}, "has unusable margins"),
-        ({"0.9": {}}, "has unusable margins for an agreement of '0.9' (None)"),
-        ({"0.9": {"margins": [True] * 3}}, "has unusable margins"),
-        ({"1.0": {"margins": [5, 5, 5]}}, "has unusable margins for an agreement of '1.0'"),
-        ({"x": {"margins": [5, 5, 5]}}, "has unusable margins for an agreement of 'x'"),
+        ({"0.9": {"margin": 0}}, "has an unusable margin for an agreement of '0.9' (0)"),
+        ({"0.9": {}}, "has an unusable margin for an agreement of '0.9' (None)"),
+        ({"0.9": {"margin": True}}, "has an unusable margin"),
+        ({"1.0": {"margin": 5}}, "has an unusable margin for an agreement of '1.0'"),
+        ({"x": {"margin": 5}}, "has an unusable margin for an agreement of 'x'"),
         (
-            {"0.9": {"margins": [5, 5, 5]}, "0.99": {"margins": [6, 4, 6]}},
+            {"0.9": {"margin": 5}, "0.99": {"margin": 4}},
             "asks for a smaller margin where more agreement is promised",
         ),
     ],
@@ -275,12 +272,10 @@ def test_golden_rows_are_written(trained: Path) -> None:
     full, both = (
         Detector.load(trained, agreement=share).predict([row["text"] for row in rows]) for share in (1, 0.98)
     )
-    margins = dict(zip(LABELS, artifact.read_manifest(trained).agreement["0.98"]["margins"], strict=True))
+    margin = artifact.read_manifest(trained).agreement["0.98"]["margin"]
     kept = json.loads((trained / artifact.RUN_FILE).read_text(encoding="utf-8"))["fast"]["golden"]["0.98"]
     assert [p.label for p in full] == [row["full"] for row in rows]
-    assert [p.tier for p in both] == [
-        "fast" if row["margin"] >= margins[row["fast"]] else "full" for row in rows
-    ]
+    assert [p.tier for p in both] == ["fast" if row["margin"] >= margin else "full" for row in rows]
     assert kept["answered"] == pytest.approx(sum(p.tier == "fast" for p in both) / 1000)
     same = sum(a.label == b.label for a, b in zip(full, both, strict=True))
     assert kept["label_agreement"] == pytest.approx(same / 1000)

@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from chatward.errors import (
     ManifestError,
@@ -68,7 +68,7 @@ class Manifest:
     files: path relative to the folder -> SHA-256 in hexadecimal, for every file but the manifest.
     thresholds: wrong flags per 1,000 clean messages (``"10"``, ``"0.1"``) -> what `training.thresholds` found for that
         budget; empty where the model has none, as older folders do.
-    agreement: share of messages whose label must be the full model's (``"0.995"``) -> from which margins on the fast model answers alone, by its level, as
+    agreement: share of messages whose label must be the full model's (``"0.995"``) -> from which margin on the fast model answers alone, as
         `training.agreement` found; empty where there is none.
     """
 
@@ -259,35 +259,23 @@ def _checked(raw: Any, path: Path) -> Manifest:
     agreement = raw.get("agreement", {})
     if not isinstance(agreement, dict) or bool(agreement) != (FAST_FILE in raw["files"]):
         raise bad(f"has an 'agreement' that doesn't go with its files (found {agreement!r})")
-    margins: list[tuple[float, list[int]]] = []
+    margins: list[tuple[float, int]] = []
     for share, found in agreement.items():
-        asked = found.get("margins") if isinstance(found, dict) else None
-        if not _is_share(share) or not _are_margins(asked):
-            raise bad(f"has unusable margins for an agreement of {share!r} ({asked!r})")
-        margins.append((float(share), asked))
+        margin = found.get("margin") if isinstance(found, dict) else None
+        if not _is_share(share) or not isinstance(margin, int) or isinstance(margin, bool) or margin < 1:
+            raise bad(f"has an unusable margin for an agreement of {share!r} ({margin!r})")
+        margins.append((float(share), margin))
         for budget, limit in (found.get("thresholds") or {}).items():
             if not _usable(budget, limit):
                 raise bad(
                     f"has an unusable threshold for {budget!r} wrong flags at agreement {share} ({limit!r})"
                 )
     margins.sort()
-    if any(
-        low > high
-        for (_, less), (_, more) in itertools.pairwise(margins)
-        for low, high in zip(less, more, strict=True)
-    ):
+    if any(low > high for (_, low), (_, high) in itertools.pairwise(margins)):
         raise bad("asks for a smaller margin where more agreement is promised")
     known = {key: raw[key] for key in types}
     optional = {"thresholds": thresholds, "agreement": agreement}
     return Manifest(**{**known, "labels": LABELS, "format": version, **optional})
-
-
-def _are_margins(found: Any) -> TypeGuard[list[int]]:
-    return (
-        isinstance(found, list)
-        and len(found) == len(LABELS)
-        and all(isinstance(margin, int) and not isinstance(margin, bool) and margin > 0 for margin in found)
-    )
 
 
 def _is_share(text: str) -> bool:

@@ -88,18 +88,18 @@ class Cache:
 class Cascade:
     """Answers normalised texts. Every method may be called from several threads at once.
 
-    fast: None where the full model always answers. margins: of the fast model's best score to its second, from which on it answers, by its level. cache: how many answers are
+    fast: None where the full model always answers. margin: of the fast model's best score to its second, from which on it answers. cache: how many answers are
     remembered. The thread that calls reads, asks the fast model, and hands what is left to workers, so that the full model runs beside it; then it helps them. Python runs
     one thread at a time: the fast model's calls are so short that a worker would wait longer than it worked.
     """
 
     def __init__(
-        self, backend: OnnxBackend, temperature: float, fast: FastTier | None, margins: list[int], cache: int
+        self, backend: OnnxBackend, temperature: float, fast: FastTier | None, margin: int, cache: int
     ) -> None:
         self.cache = Cache(cache)
         self._backend = backend
         self._temperature = temperature
-        self._fast, self._margins = fast, margins
+        self._fast, self._margin = fast, margin
         self._workers = ThreadPoolExecutor(backend.threads - 1, "chatward") if backend.threads > 1 else None
 
     def answers(self, blocks: Iterable[Block]) -> list[Answer]:
@@ -156,9 +156,8 @@ class Cascade:
         said = [found.tolist() for found in self._fast.look(tokens)]
         for (text, _), ids, scores, row in zip(texts, tokens, *said, strict=True):
             _, second, first = sorted(scores)
-            level = scores.index(first)
-            if first - second >= self._margins[level]:
-                call.known[text] = Answer(level, (row[0], row[1], row[2]), FAST, text in cut)
+            if first - second >= self._margin:
+                call.known[text] = Answer(scores.index(first), (row[0], row[1], row[2]), FAST, text in cut)
             else:
                 call.wait(text, ids, text in cut)
 

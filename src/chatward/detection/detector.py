@@ -63,7 +63,7 @@ class Detector:
         """
         folder = artifact.default_model() if model is None else Path(model)
         manifest = artifact.read_manifest(folder)
-        kept, margins = _margins(manifest, agreement)
+        kept, margin = _margin(manifest, agreement)
         if cache < 0:
             raise UsageError(f"cache is {cache}: give how many messages to remember, 0 for none")
         artifact.verify(folder, manifest)
@@ -74,7 +74,7 @@ class Detector:
                 f"{str(folder)!r} has a fast model of {fast.tokens} tokens and a tokenizer of {backend.vocabulary}: "
                 "get the model folder again, or train a new one"
             )
-        cascade = Cascade(backend, manifest.temperature, fast, margins, cache)
+        cascade = Cascade(backend, manifest.temperature, fast, margin, cache)
         return cls(cascade, backend, manifest, kept)
 
     @property
@@ -179,11 +179,11 @@ class Detector:
             first += len(block)
 
 
-def _margins(manifest: artifact.Manifest, agreement: float) -> tuple[float, list[int]]:
-    """Return the agreement that *manifest* keeps to where *agreement* is asked for, and from which margins on the fast model answers then, by its level."""
-    held = {float(share): found["margins"] for share, found in manifest.agreement.items()}
+def _margin(manifest: artifact.Manifest, agreement: float) -> tuple[float, int]:
+    """Return the agreement that *manifest* keeps to where *agreement* is asked for, and from which margin on the fast model answers then."""
+    held = {float(share): int(found["margin"]) for share, found in manifest.agreement.items()}
     if agreement == 1:
-        return 1.0, []
+        return 1.0, 0
     if not 0 < agreement < 1:
         raise UsageError(f"agreement is {agreement}: give a share of messages above 0 and up to 1, as 0.995")
     kept = min((share for share in held if share >= agreement), default=None)

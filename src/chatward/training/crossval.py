@@ -19,7 +19,6 @@ from chatward.evaluation.bootstrap import Samples, draw, interval
 from chatward.fast import FastTier
 from chatward.text import letters
 from chatward.training import checkpoint
-from chatward.training.agreement import Said
 from chatward.training.calibrate import odds_shift, softmax
 from chatward.training.encoder import logits_of, shift_outputs
 from chatward.training.finetune import Levels, teach
@@ -149,13 +148,16 @@ def _both(session: Session, levels: Levels, outer: Split, name: str) -> dict[str
         write_model(session, levels, Path(folder), outer.train)
         teacher = teacher_of(Path(folder), levels.temperature, session.recipe.max_tokens, session.pad_id)
         wanted = texts_of(session.recipe, session.corpus, session.chat, session.lessons)
-        tier = make_tier(session.recipe, teacher, wanted, session.work, session.progress, name, outer.train)
+        tier = make_tier(session.recipe, teacher, wanted, session.work, session.progress, name)
         full = teacher.answer(texts)
         quick = FastTier(tier.graph)
         scores = quick.scores(teacher.encode(texts))
-    said, fast = Said.of(scores, full), softmax(scores * quick.scale)
+    ranked = np.sort(scores, axis=1)
+    fast = softmax(scores * quick.scale)
     return {
-        f"both tiers at {share}": np.where(said.sure(found["margins"])[:, None], fast, full)
+        f"both tiers at {share}": np.where(
+            (ranked[:, 2] - ranked[:, 1] >= found["margin"])[:, None], fast, full
+        )
         for share, found in tier.agreement.items()
     }
 

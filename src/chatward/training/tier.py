@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from chatward.errors import ParityError
 from chatward.evaluation.metrics import macro_f1, severities
 from chatward.fast import FastTier
 from chatward.schema import LABELS, severity
-from chatward.training.agreement import Said, agreements
+from chatward.training.agreement import agreements
 from chatward.training.calibrate import fit_scale, softmax
 from chatward.training.config import Recipe
 from chatward.training.fast import Examples, train_fast, whole_numbers
@@ -41,17 +40,11 @@ class Tier:
 
 
 def make_tier(
-    recipe: Recipe,
-    teacher: Teacher,
-    texts: Texts,
-    work: Path,
-    progress: Progress,
-    name: str = "",
-    judges: Collection[int] | None = None,
+    recipe: Recipe, teacher: Teacher, texts: Texts, work: Path, progress: Progress, name: str = ""
 ) -> Tier:
     """Return the fast tier that *recipe* describes. work: where the teacher's answers are kept, so that a killed run goes on.
 
-    name: what people read before the step's. judges: places of rows of the three levels that may say how sure it must be; None takes all. Raises EmptyDataError where there is nothing to learn from or to measure on.
+    name: what people read before the step's. Raises EmptyDataError where there is nothing to learn from or to measure on.
     """
     settings = recipe.fast
     assert settings is not None
@@ -70,7 +63,9 @@ def make_tier(
     scale = fast.scale * fit_scale(said * fast.scale, expected)
     graph = fast_graph({**arrays, "scale": np.array(scale)})
     fast = FastTier(graph)
-    both = Said.of(said, expected)
+    ranked = np.sort(said, axis=1)
+    same = said.argmax(1) == expected.argmax(1)
+    margins = (ranked[:, -1] - ranked[:, -2]).astype(np.int64)
     gap = np.abs(softmax(said * scale) - expected)
     record = {
         "settings": asdict(settings),
@@ -78,20 +73,19 @@ def make_tier(
         "invented": len(lesson.texts) - lesson.sent,
         "held": {
             "messages": len(texts.held),
-            "agreement_alone": float((both.fast == both.full).mean()),
+            "agreement_alone": float(same.mean()),
             "mean_probability_difference": float(gap.max(axis=1).mean()),
             "mean_severity": [
                 float(np.mean([severity(p) for p in found])) for found in (softmax(said * scale), expected)
             ],
         },
     }
-    rows = [texts.rows.texts[i] for i in sorted(judges if judges is not None else range(len(texts.rows.texts)))]
-    found = agreements(both, Said.of(fast.scores(teacher.encode(rows)), teacher.answer(rows)))
+    found = agreements(margins, same)
     chosen = np.flatnonzero(texts.clean)
     for entry in found.values():
-        answers = np.where(both.sure(entry["margins"])[:, None], softmax(said * scale), expected)
+        both = np.where((margins >= entry["margin"])[:, None], softmax(said * scale), expected)
         groups = [texts.groups[i] for i in chosen]
-        entry["thresholds"] = thresholds(severities(answers)[chosen], groups, seed=recipe.seed)
+        entry["thresholds"] = thresholds(severities(both)[chosen], groups, seed=recipe.seed)
     record["agreement"] = found
     record["rows"] = _lost(fast, teacher, texts.rows, found)
     golden = _golden(fast, teacher, chat())
@@ -117,13 +111,14 @@ def _lost(
 ) -> dict[str, dict[str, Any]]:
     """Return of each set of *rows* macro F1 (0 to 100) of the full model and of both together at each agreement, and the share the fast one answers."""
     said, full = fast.scores(teacher.encode(rows.texts)), teacher.answer(rows.texts)
-    judged, truth, sets = Said.of(said, full), np.array(rows.labels), np.array(rows.sets)
+    ranked = np.sort(said, axis=1)
+    margins, truth, sets = ranked[:, -1] - ranked[:, -2], np.array(rows.labels), np.array(rows.sets)
     report: dict[str, dict[str, Any]] = {}
     for name in rows.facts:
         own = sets == name
         report[name] = {"rows": int(own.sum()), "full": 100 * macro_f1(full[own], truth[own]), "both": {}}
         for share, entry in found.items():
-            sure = judged.sure(entry["margins"])
+            sure = margins >= entry["margin"]
             both = np.where(sure[:, None], said, full)
             report[name]["both"][share] = {
                 "macro_f1": 100 * macro_f1(both[own], truth[own]),
@@ -137,10 +132,17 @@ def _golden(fast: FastTier, teacher: Teacher, texts: list[str]) -> list[dict[str
     """Return what each model says of *texts*: its level, and the fast one's margin."""
     if not texts:
         return []
-    said = Said.of(fast.scores(teacher.encode(texts)), teacher.answer(texts))
+    said = fast.scores(teacher.encode(texts))
+    ranked = np.sort(said, axis=1)
     return [
         {"text": text, "full": LABELS[full], "fast": LABELS[level], "margin": int(margin)}
-        for text, full, level, margin in zip(texts, said.full, said.fast, said.margin, strict=True)
+        for text, full, level, margin in zip(
+            texts,
+            teacher.answer(texts).argmax(1),
+            said.argmax(1),
+            ranked[:, -1] - ranked[:, -2],
+            strict=True,
+        )
     ]
 
 
@@ -148,7 +150,7 @@ def _kept(rows: list[dict[str, Any]], found: dict[str, dict[str, Any]]) -> dict[
     """Return for each agreement the share of *rows* that the fast model answers, and of those that get the full one's label."""
     kept = {}
     for share, entry in found.items() if rows else ():
-        sure = [row for row in rows if row["margin"] >= entry["margins"][LABELS.index(row["fast"])]]
+        sure = [row for row in rows if row["margin"] >= entry["margin"]]
         wrong = sum(row["fast"] != row["full"] for row in sure)
         kept[share] = {"answered": len(sure) / len(rows), "label_agreement": 1 - wrong / len(rows)}
     return kept
