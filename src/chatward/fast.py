@@ -38,7 +38,7 @@ PADDING: Final = -1
 AROUND: Final = 5
 
 _OUTPUTS: Final = [SCORES, PROBABILITIES]
-_WIDER: Final = 1.25  # how much longer the longest of a batch is than its shortest
+_WIDER: Final = 1.25  # how many times as wide the widest of a batch may be as its narrowest
 _BATCH_TOKENS: Final = 4096  # with their padding; more need not fit in a core's cache
 
 
@@ -81,41 +81,41 @@ class FastTier:
 
     def look(self, messages: Sequence[Sequence[int]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return `scores` and, of the same shape, probabilities."""
-        if len(messages) == 1:
-            return self._run([[PADDING, *messages[0], self.tokens, PADDING, PADDING, PADDING]])
         scores, probabilities = (np.empty((len(messages), len(LABELS))) for _ in range(2))
-        if not len(messages):
-            return scores, probabilities
+        for places, rows in self.batches(messages):
+            scores[places], probabilities[places] = self.run(rows)
+        return scores, probabilities
+
+    def batches(self, messages: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], NDArray[np.int64]]]:
+        """Yield batches of *messages* of like length: their places, and what `run` takes of them."""
+        if len(messages) == 1:
+            yield [0], np.array([[PADDING, *messages[0], self.tokens, PADDING, PADDING, PADDING]], np.int64)
+            return
         lengths = np.fromiter(map(len, messages), np.int64, len(messages))
         order = np.argsort(lengths, kind="stable")
         lengths = lengths[order]
-        widest = int(lengths[-1]) + AROUND
-        rows = np.full((len(messages), widest), PADDING, np.int64)
-        places = np.arange(widest)
-        inside = (places > 0) & (places <= lengths[:, None])
-        rows[inside] = np.fromiter(
-            chain.from_iterable(map(messages.__getitem__, order.tolist())), np.int64, int(lengths.sum())
-        )
-        rows[np.arange(len(rows)), lengths + 1] = self.tokens
-        for batch in _batches(lengths + AROUND):
-            found = self._run(rows[batch, : lengths[batch.stop - 1] + AROUND])
-            scores[order[batch]], probabilities[order[batch]] = found
-        return scores, probabilities
+        for start, stop in _slices(lengths + AROUND):
+            places, sizes = order[start:stop].tolist(), lengths[start:stop]
+            rows = np.full((len(places), int(sizes[-1]) + AROUND), PADDING, np.int64)
+            columns = np.arange(rows.shape[1])
+            inside = (columns > 0) & (columns <= sizes[:, None])
+            rows[inside] = np.fromiter(chain.from_iterable(map(messages.__getitem__, places)), np.int64)
+            rows[np.arange(len(rows)), sizes + 1] = self.tokens
+            yield places, rows
 
-    def _run(
-        self, rows: NDArray[np.int64] | list[list[int]]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        scores, probabilities = self._session.run(_OUTPUTS, {IDS: np.asarray(rows, np.int64)})
+    def run(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return scores and probabilities of one of `batches`."""
+        scores, probabilities = self._session.run(_OUTPUTS, {IDS: rows})
         return scores, probabilities
 
 
-def _batches(widths: NDArray[np.int64]) -> Iterator[slice]:
+def _slices(widths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Cut messages whose *widths*, ascending, these are into batches of like width, one or more messages each."""
     start = 0
     while start < len(widths):
         stop = int(np.searchsorted(widths, _WIDER * widths[start], "right"))
         stop = min(stop, start + max(1, _BATCH_TOKENS // int(widths[stop - 1])))
-        yield slice(start, stop)
+        yield start, stop
         start = stop
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from chatward.artifact import Manifest
 
 
-_FEW: Final = 4
+_PARTS: Final = re.compile(r"[A-Za-z0-9]+|[^A-Za-z0-9]")
 _BY_WORD: Final = ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
 
 
@@ -64,6 +65,11 @@ class OnnxBackend:
         kinds = (self._tokenizer.normalizer, self._tokenizer.pre_tokenizer, self._tokenizer.model)
         self.reads_by_word = [type(kind).__name__ for kind in kinds] == _BY_WORD
         self._lowers = self.reads_by_word and self._tokenizer.normalizer.lowercase
+        self._model = self._tokenizer.model
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        self._splits_plainly = all(
+            token.special or (token.single_word and token.normalized and token.content.isalnum()) for token in added
+        )
         empty, word = (self._tokenizer.encode(text).ids for text in ("", "a"))
         opened = next((i for i, (a, b) in enumerate(zip(empty, word, strict=False)) if a != b), len(empty))
         self.around = (empty[:opened], empty[opened:])
@@ -74,18 +80,29 @@ class OnnxBackend:
         return [(e.ids, bool(e.overflowing)) for e in encodings]
 
     def encode_words(self, words: list[str]) -> list[tuple[int, ...]]:
-        """Return the token ids of each of *words*, normalised and without a space, as it stands in a text; only for one that `reads_by_word`."""
-        found_in = self._tokenizer.token_to_id
-        plain = [word.lower() for word in words] if self._lowers else words
-        # A word of letters that is a token is that token, and asking so takes a twentieth of the time.
-        whole = [found_in(word) if word.isalpha() and word.isascii() else None for word in plain]
-        others = [word for word, found in zip(words, whole, strict=True) if found is None]
-        if len(others) <= _FEW:  # waking the tokenizer's threads takes longer
-            encoded = [self._tokenizer.encode(word, add_special_tokens=False) for word in others]
-        else:
-            encoded = self._tokenizer.encode_batch_fast(others, add_special_tokens=False)
-        rest = iter(encoded)
-        return [(found,) if found is not None else tuple(next(rest).ids) for found in whole]
+        """Return the token ids of each of *words*, ASCII, normalised and without a space, as it stands in a text; only for one that `reads_by_word`."""
+        found = list(map(self._pieces, words))
+        left = [place for place, ids in enumerate(found) if ids is None]
+        for place in left:
+            found[place] = tuple(self._tokenizer.encode(words[place], add_special_tokens=False).ids)
+        return [ids for ids in found if ids is not None]
+
+    def _pieces(self, word: str) -> tuple[int, ...] | None:
+        """Return what the tokenizer makes of *word*, in a fraction of the time; None where it may see more in it than letters, digits and signs.
+
+        A token added to the vocabulary is one where no letter, digit or "_" stands beside it; others are pieces of what stands between signs.
+        """
+        if not self._splits_plainly or "_" in word or "[" in word or not word.isprintable():
+            return None
+        word = word.lower() if self._lowers else word
+        ids: list[int] = []
+        for part in [word] if word.isalnum() else _PARTS.findall(word):
+            whole = self._tokenizer.token_to_id(part)
+            if whole is None:
+                ids += [piece.id for piece in self._model.tokenize(part)]
+            else:
+                ids.append(whole)
+        return tuple(ids)
 
     @property
     def vocabulary(self) -> int:

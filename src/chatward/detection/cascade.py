@@ -5,12 +5,12 @@ A message's answer, and who gives it, depend on its text alone: the fast model's
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 BATCH_ROWS: Final = 64
 BATCH_TOKENS: Final = 512
 _LONGEST: Final = 256  # characters of a text that is remembered: longer ones are rarely sent again
+_FEW: Final = 32  # texts that one thread has looked at before another has woken
+_AHEAD: Final = 24  # batches of the fast model that may wait while messages are read
 _GROUP: Final = BATCH_ROWS  # what waits for the full model, until there is enough of like length
+
+
+_Result = TypeVar("_Result")
 
 
 class Answer(NamedTuple):
@@ -100,7 +105,7 @@ class Cascade:
         self._backend = backend
         self._temperature = temperature
         self._fast, self._margin = fast, margin
-        self._workers = ThreadPoolExecutor(backend.threads - 1, "chatward") if backend.threads > 1 else None
+        self._workers = ThreadPoolExecutor(backend.threads, "chatward") if backend.threads > 1 else None
 
     def answers(self, blocks: Iterable[Block]) -> list[Answer]:
         """Return the answers to all texts of *blocks*, in order."""
@@ -141,25 +146,39 @@ class Cascade:
             found = self.cache.get(new)
             known |= found
             new = {text: ids for text, ids in new.items() if text not in found} if found else new
+        asked.update(new)
         if new:
             self._look(call, list(new.items()))
+        self._settle(call)
         if len(call.unsure) >= _GROUP and self._workers is not None:
             self._ask_full(call)
 
     def _look(self, call: _Call, texts: list[_Read]) -> None:
-        """Let the fast model look at *texts*: what it is sure of is known, and the rest waits for the full one."""
+        """Let the fast model look at *texts*, beside what this thread does next; without one, all wait for the full model."""
         tokens, cut = self._tokens(texts)
         if self._fast is None:
             for (text, _), ids in zip(texts, tokens, strict=True):
                 call.wait(text, ids, text in cut)
             return
-        said = [found.tolist() for found in self._fast.look(tokens)]
-        for (text, _), ids, scores, row in zip(texts, tokens, *said, strict=True):
-            _, second, first = sorted(scores)
-            if first - second >= self._margin:
-                call.known[text] = Answer(scores.index(first), (row[0], row[1], row[2]), FAST, text in cut)
-            else:
-                call.wait(text, ids, text in cut)
+        workers = self._workers if len(texts) > _FEW else None
+        for places, rows in self._fast.batches(tokens):
+            group = [(texts[i][0], tokens[i], texts[i][0] in cut) for i in places]
+            said = workers.submit(self._fast.run, rows) if workers else _done(self._fast.run(rows))
+            call.looked.append((group, rows, said))
+
+    def _settle(self, call: _Call, ahead: int = _AHEAD) -> None:
+        """Take what the fast model has said: what it is sure of is known, and the rest waits for the full one. ahead: how many of its batches need not be done yet."""
+        while call.looked and (len(call.looked) > ahead or call.looked[0][2].done()):
+            group, rows, said = call.looked.popleft()
+            if said.cancel():  # no worker has begun with it
+                assert self._fast is not None
+                said = _done(self._fast.run(rows))
+            for (text, ids, cut), scores, row in zip(group, *(x.tolist() for x in said.result()), strict=True):
+                _, second, first = sorted(scores)
+                if first - second >= self._margin:
+                    call.known[text] = Answer(scores.index(first), (row[0], row[1], row[2]), FAST, cut)
+                else:
+                    call.wait(text, ids, cut)
 
     def _tokens(self, texts: list[_Read]) -> tuple[list[list[int]], set[str]]:
         """Return the token ids of *texts*, and which of them are longer than what is read."""
@@ -172,6 +191,7 @@ class Cascade:
 
     def _finish(self, call: _Call) -> None:
         """Let the full model read what is left of *call*, beside the workers, and wait for them."""
+        self._settle(call, 0)
         alone = len(call.unsure) == 1 and not call.batches  # a worker would take longer to wake
         self._ask_full(call, alone)
         for batch in reversed(call.batches):
@@ -197,6 +217,13 @@ class Cascade:
         return rows
 
 
+_Looked = tuple[
+    list[tuple[str, list[int], bool]],
+    "NDArray[np.int64]",
+    "Future[tuple[NDArray[np.float64], NDArray[np.float64]]]",
+]
+"""A batch of the fast model: texts, their token ids and whether they were cut; what it reads; what it says."""
+
 _Texts = list[tuple[str, bool]]
 """Normalised texts of the same token ids, and whether they were cut."""
 
@@ -214,8 +241,8 @@ class _Batch:
 class _Call:
     """One call of `Cascade.answers`.
 
-    cut: places in order of texts that are but the beginning of what was sent. known: text -> answer. unsure: token ids -> texts that wait for the full model. asked: texts that
-    waited or wait. batches: what the full model reads or has read.
+    cut: places in order of texts that are but the beginning of what was sent. known: text -> answer. asked: texts under way, or answered. looked: what the fast model reads.
+    unsure: token ids -> texts that wait for the full model. batches: what the full model reads or has read.
     """
 
     order: list[str] = field(default_factory=list)
@@ -223,17 +250,17 @@ class _Call:
     known: dict[str, Answer] = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
     unsure: dict[tuple[int, ...], _Texts] = field(default_factory=dict)
+    looked: deque[_Looked] = field(default_factory=deque)
     batches: list[_Batch] = field(default_factory=list)
 
     def wait(self, text: str, ids: list[int], cut: bool) -> None:
         """Let *text* wait for the full model. Texts that differ only in what the tokenizer folds, such as case, are the same to it."""
-        self.asked.add(text)
         self.unsure.setdefault(tuple(ids), []).append((text, cut))
 
 
-def _done(rows: list[list[float]]) -> Future[list[list[float]]]:
-    done: Future[list[list[float]]] = Future()
-    done.set_result(rows)
+def _done(result: _Result) -> Future[_Result]:
+    done: Future[_Result] = Future()
+    done.set_result(result)
     return done
 
 

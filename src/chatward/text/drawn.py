@@ -78,9 +78,9 @@ def drawn(text: str, kept: list[tuple[int, int]]) -> list[tuple[int, int, str]]:
     return edits
 
 
-def may_be_drawn(word: str) -> bool:
-    """Return whether `drawn` would look at *word*, letters alone."""
-    return len(word) > _SHORTEST and _ALONE.fullmatch(word.lower()) is not None
+def draws(word: str) -> bool:
+    """Return whether *word*, ASCII letters and digits, draws one worth hiding."""
+    return len(word) > _SHORTEST and _ALONE.fullmatch(word.lower()) is not None and _read(word) is not None
 
 
 @lru_cache(maxsize=1 << 13)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from chatward.text import spelling, symbols
-from chatward.text.drawn import drawn, may_be_drawn
+from chatward.text.drawn import drawn, draws
 from chatward.text.edits import Edit, Line
 from chatward.text.first import UNUSABLE
 
@@ -48,8 +48,8 @@ def alone(word: str) -> str:
     if not word or _SIGNS.fullmatch(word):  # no step touches what holds no letter
         return word
     core = word.rstrip(".,?")
-    if core.isalpha():
-        if spelling.stays(core) and not (may_be_drawn(core) and drawn(core, [])):
+    if core.isalnum():
+        if spelling.is_plain(core) or (spelling.stays(core) and not draws(core)):
             return word
     else:
         first, _, rest = core.partition("'")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 from chatward.text.edits import Edit
-from chatward.text.typos import meant
+from chatward.text.typos import meant, misspelt
 from chatward.text.words import BETWEEN, elsewhere, known, ranks, targets, words_in
 
 _LEET: Final = {
@@ -91,6 +91,8 @@ _EVERYWHERE: Final = 200  # ranks of the words every line has
 _MOST: Final = 32  # readings of one word that are looked up
 _LONGEST: Final = 60
 _LONGEST_LINE: Final = 160
+# A capital, a digit, a letter twice, and those that stand for others.
+_MARKED: Final = re.compile(r"[^a-z]|([a-z])\1|[vl]|z$|sz|zs")
 _RUN: Final = re.compile(r"(.)\1+")
 _STRETCH: Final = re.compile(r"([A-Za-z])\1+")
 _LONG_STRETCH: Final = re.compile(r"([A-Za-z])\1\1")
@@ -217,8 +219,13 @@ def is_word(word: str) -> bool:
     return word in known() or word in elsewhere()
 
 
+def is_plain(word: str) -> bool:
+    """Whether *word*, ASCII letters and digits, holds nothing that `respelled` or `drawn` could begin with. Quick, and true of most words."""
+    return word in known() or (_MARKED.search(word) is None and word not in misspelt())
+
+
 def stays(word: str) -> bool:
-    """Whether *word*, ASCII letters alone, is spelt as it should be."""
+    """Whether *word*, ASCII letters and digits, is spelt as it should be."""
     return is_word(word) or _respelled(word) in (None, word)
 
 
