@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IDS: Final = "ids"
-"""The graph's input, int64, messages x (tokens of the longest + `AROUND`): one of PADDING, a message's token ids, the size of the vocabulary, which ends it, and PADDING."""
+"""The graph's first input, int64: batches one after another, each messages x (tokens of its longest + `AROUND`), row by row. A row: PADDING, a message's token ids, the size of the
+vocabulary, which ends it, and PADDING."""
+SHAPES: Final = "shapes"
+"""The graph's second input, int64, batches x 2: of each batch its messages, and how long its rows are."""
 SCORES: Final = "scores"
 """The graph's output, float64, messages x 3: whole numbers of ``scale`` nats each."""
 PROBABILITIES: Final = "probabilities"
@@ -40,6 +43,10 @@ AROUND: Final = 5
 _OUTPUTS: Final = [SCORES, PROBABILITIES]
 _WIDER: Final = 1.25  # how many times as wide the widest of a batch may be as its narrowest
 _BATCH_TOKENS: Final = 4096  # with their padding; more need not fit in a core's cache
+
+
+Laid = tuple["NDArray[np.int64]", "NDArray[np.int64]"]
+"""The graph's inputs, `IDS` and `SHAPES`."""
 
 
 class FastTier:
@@ -57,7 +64,7 @@ class FastTier:
         told = self._session.get_modelmeta().custom_metadata_map
         put = [(value.name, value.type, len(value.shape)) for value in self._session.get_inputs()]
         got = [(value.name, value.type, value.shape[1:]) for value in self._session.get_outputs()]
-        if put != [(IDS, "tensor(int64)", 2)] or got != [
+        if put != [(IDS, "tensor(int64)", 1), (SHAPES, "tensor(int64)", 2)] or got != [
             (name, "tensor(double)", [len(LABELS)]) for name in _OUTPUTS
         ]:
             raise ValueError(f"it takes {put} and gives {got}")
@@ -82,30 +89,37 @@ class FastTier:
     def look(self, messages: Sequence[Sequence[int]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return `scores` and, of the same shape, probabilities."""
         scores, probabilities = (np.empty((len(messages), len(LABELS))) for _ in range(2))
-        for places, rows in self.batches(messages):
-            scores[places], probabilities[places] = self.run(rows)
+        if len(messages):
+            order, laid = self.laid_out(messages)
+            scores[order], probabilities[order] = self.run(laid)
         return scores, probabilities
 
-    def batches(self, messages: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], NDArray[np.int64]]]:
-        """Yield batches of *messages* of like length: their places, and what `run` takes of them."""
+    def laid_out(self, messages: Sequence[Sequence[int]]) -> tuple[list[int], Laid]:
+        """Return the order in which one or more *messages* are read, as places, and what `run` takes of them: batches of like length."""
         if len(messages) == 1:
-            yield [0], np.array([[PADDING, *messages[0], self.tokens, PADDING, PADDING, PADDING]], np.int64)
-            return
+            row = [PADDING, *messages[0], self.tokens, PADDING, PADDING, PADDING]
+            return [0], (np.array(row, np.int64), np.array([[1, len(row)]], np.int64))
         lengths = np.fromiter(map(len, messages), np.int64, len(messages))
         order = np.argsort(lengths, kind="stable")
         lengths = lengths[order]
-        for start, stop in _slices(lengths + AROUND):
-            places, sizes = order[start:stop].tolist(), lengths[start:stop]
-            rows = np.full((len(places), int(sizes[-1]) + AROUND), PADDING, np.int64)
-            columns = np.arange(rows.shape[1])
-            inside = (columns > 0) & (columns <= sizes[:, None])
-            rows[inside] = np.fromiter(chain.from_iterable(map(messages.__getitem__, places)), np.int64)
-            rows[np.arange(len(rows)), sizes + 1] = self.tokens
-            yield places, rows
+        cuts = list(_slices(lengths + AROUND))
+        shapes = np.array([[stop - start, lengths[stop - 1] + AROUND] for start, stop in cuts], np.int64)
+        widths = np.repeat(shapes[:, 1], shapes[:, 0])
+        begins = np.cumsum(widths) - widths
+        places = order.tolist()
+        rows = np.full(int(widths.sum()), PADDING, np.int64)
+        ends = np.cumsum(lengths)
+        # Where each token goes: its row's begin and one, and its number in the message.
+        rows[np.arange(int(ends[-1])) + np.repeat(begins + 1 - (ends - lengths), lengths)] = np.fromiter(
+            chain.from_iterable(map(messages.__getitem__, places)), np.int64, int(ends[-1])
+        )
+        rows[begins + lengths + 1] = self.tokens
+        return places, (rows, shapes)
 
-    def run(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return scores and probabilities of one of `batches`."""
-        scores, probabilities = self._session.run(_OUTPUTS, {IDS: rows})
+    def run(self, laid: Laid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return scores and probabilities of what was `laid_out`, in that order."""
+        ids, shapes = laid
+        scores, probabilities = self._session.run(_OUTPUTS, {IDS: ids, SHAPES: shapes})
         return scores, probabilities
 
 

@@ -68,7 +68,8 @@ class OnnxBackend:
         self._model = self._tokenizer.model
         added = self._tokenizer.get_added_tokens_decoder().values()
         self._splits_plainly = all(
-            token.special or (token.single_word and token.normalized and token.content.isalnum()) for token in added
+            token.special or (token.single_word and token.normalized and token.content.isalnum())
+            for token in added
         )
         empty, word = (self._tokenizer.encode(text).ids for text in ("", "a"))
         opened = next((i for i, (a, b) in enumerate(zip(empty, word, strict=False)) if a != b), len(empty))

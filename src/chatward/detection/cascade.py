@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from chatward.detection.backend import OnnxBackend
     from chatward.detection.reading import Block
-    from chatward.fast import FastTier
+    from chatward.fast import FastTier, Laid
 
 BATCH_ROWS: Final = 64
 BATCH_TOKENS: Final = 512
 _LONGEST: Final = 256  # characters of a text that is remembered: longer ones are rarely sent again
 _FEW: Final = 32  # texts that one thread has looked at before another has woken
-_AHEAD: Final = 24  # batches of the fast model that may wait while messages are read
+_AHEAD: Final = 2  # blocks that may wait for the fast model while messages are read
 _GROUP: Final = BATCH_ROWS  # what waits for the full model, until there is enough of like length
 
 
@@ -161,18 +161,18 @@ class Cascade:
                 call.wait(text, ids, text in cut)
             return
         workers = self._workers if len(texts) > _FEW else None
-        for places, rows in self._fast.batches(tokens):
-            group = [(texts[i][0], tokens[i], texts[i][0] in cut) for i in places]
-            said = workers.submit(self._fast.run, rows) if workers else _done(self._fast.run(rows))
-            call.looked.append((group, rows, said))
+        order, laid = self._fast.laid_out(tokens)
+        group = [(texts[i][0], tokens[i], texts[i][0] in cut) for i in order]
+        said = workers.submit(self._fast.run, laid) if workers else _done(self._fast.run(laid))
+        call.looked.append((group, laid, said))
 
     def _settle(self, call: _Call, ahead: int = _AHEAD) -> None:
-        """Take what the fast model has said: what it is sure of is known, and the rest waits for the full one. ahead: how many of its batches need not be done yet."""
+        """Take what the fast model has said: what it is sure of is known, and the rest waits for the full one. ahead: how many blocks need not be done yet."""
         while call.looked and (len(call.looked) > ahead or call.looked[0][2].done()):
-            group, rows, said = call.looked.popleft()
+            group, laid, said = call.looked.popleft()
             if said.cancel():  # no worker has begun with it
                 assert self._fast is not None
-                said = _done(self._fast.run(rows))
+                said = _done(self._fast.run(laid))
             for (text, ids, cut), scores, row in zip(group, *(x.tolist() for x in said.result()), strict=True):
                 _, second, first = sorted(scores)
                 if first - second >= self._margin:
@@ -219,10 +219,10 @@ class Cascade:
 
 _Looked = tuple[
     list[tuple[str, list[int], bool]],
-    "NDArray[np.int64]",
+    "Laid",
     "Future[tuple[NDArray[np.float64], NDArray[np.float64]]]",
 ]
-"""A batch of the fast model: texts, their token ids and whether they were cut; what it reads; what it says."""
+"""A block that the fast model looks at: texts, their token ids and whether they were cut; what it reads; what it says."""
 
 _Texts = list[tuple[str, bool]]
 """Normalised texts of the same token ids, and whether they were cut."""

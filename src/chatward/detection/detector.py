@@ -19,7 +19,7 @@ from chatward.schema import DEFAULT_BUDGET, LABELS, Explanation, Prediction, Thr
 from chatward.text import normalise_with_offsets
 
 CACHE_MESSAGES: Final = 1 << 16
-CHUNK_MESSAGES: Final = 8192
+CHUNK_MESSAGES: Final = 16384
 _BLOCK: Final = 1024
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 
 from chatward.text.edits import Edit
@@ -91,7 +91,7 @@ _EVERYWHERE: Final = 200  # ranks of the words every line has
 _MOST: Final = 32  # readings of one word that are looked up
 _LONGEST: Final = 60
 _LONGEST_LINE: Final = 160
-# A capital, a digit, a letter twice, and those that stand for others.
+# A digit, a letter twice, and those that stand for others.
 _MARKED: Final = re.compile(r"[^a-z]|([a-z])\1|[vl]|z$|sz|zs")
 _RUN: Final = re.compile(r"(.)\1+")
 _STRETCH: Final = re.compile(r"([A-Za-z])\1+")
@@ -221,7 +221,10 @@ def is_word(word: str) -> bool:
 
 def is_plain(word: str) -> bool:
     """Whether *word*, ASCII letters and digits, holds nothing that `respelled` or `drawn` could begin with. Quick, and true of most words."""
-    return word in known() or (_MARKED.search(word) is None and word not in misspelt())
+    low = word.lower()
+    if low != word and not (word.isupper() or word[1:] == low[1:]):  # capitals inside
+        return False
+    return low in known() or (_MARKED.search(low) is None and low not in misspelt())
 
 
 def stays(word: str) -> bool:
@@ -295,7 +298,7 @@ def _likely(word: str) -> bool:
 
 def _alike(word: str) -> str | None:
     """Return the word worth hiding that *word* shows, "v" being "u" and "l" being "i" in it, or None."""
-    if len(word) < 4 or not ("v" in word or "l" in word) or _RUN.sub(r"\1", word) in known():  # "plss"
+    if len(word) < 4 or word.translate(_AS_SHOWN) not in _shown() or _RUN.sub(r"\1", word) in known():  # "plss"
         return None
     for old, new in (("v", "u"), ("l", "i")):
         if old in word and (plain := word.replace(old, new)) in targets():
@@ -303,6 +306,15 @@ def _alike(word: str) -> str | None:
     choices = [{"v": "vu", "l": "li"}.get(c, c) for c in word]
     readings = map("".join, itertools.islice(itertools.product(*choices), _MOST))
     return next((plain for plain in readings if plain in targets()), None)
+
+
+_AS_SHOWN: Final = str.maketrans("vl", "ui")
+
+
+@cache
+def _shown() -> frozenset[str]:
+    """Return the words worth hiding, no "v" told from "u" and no "l" from "i"."""
+    return frozenset(word.translate(_AS_SHOWN) for word in targets())
 
 
 def _readings(word: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from chatward.fast import IDS, PROBABILITIES, SCALE, SCORES, TOKENS
+from chatward.fast import IDS, PROBABILITIES, SCALE, SCORES, SHAPES, TOKENS
 from chatward.schema import LABELS
 
 if TYPE_CHECKING:
@@ -62,12 +62,64 @@ def table_rows(tokens: int, shared: int) -> int:
 
 
 def fast_graph(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return the ONNX file of *arrays*, as in `ARRAYS`. Raises ValueError, which says why, where they can't be added exactly."""
+    """Return the ONNX file of *arrays*, as in `ARRAYS`. Raises ValueError, which says why, where they can't be added exactly.
+
+    One call reads several batches, each padded to its own longest message: a loop cuts them out of `chatward.fast.IDS`.
+    """
     _check(arrays)
-    tokens = int(arrays["tokens"])
+    body = _Builder()
+    shape = body("Gather", SHAPES, "number", axis=0)
+    stop = body("Add", "start", body("ReduceProd", shape, keepdims=1))
+    batch = body("Reshape", body("Slice", IDS, "start", stop), shape)
+    body("Concat", "before", _scores(body, batch, arrays), axis=0, output="after")
+    body("Identity", stop, output="stop")
+    body("Identity", "go", output="going")
+    number = helper.make_tensor_value_info("number", TensorProto.INT64, [])
+    inside = body.graph(
+        "batch",
+        [number, *(_info(name) for name in ("go", "start", "before"))],
+        [_info(name) for name in ("going", "stop", "after")],
+    )
     build = _Builder()
+    batches = build("Gather", build("Shape", SHAPES), build.constant("first", np.int64(0)))
+    begun = [
+        build.constant(name, value)
+        for name, value in (
+            ("go", np.bool_(True)),
+            ("start", np.zeros(1, np.int64)),
+            ("none", np.zeros((0, len(LABELS)))),
+        )
+    ]
+    build("Loop", batches, *begun, output=("read", SCORES), body=inside)
+    build(
+        "Softmax", build("Mul", SCORES, build.constant("scale", arrays["scale"])), axis=1, output=PROBABILITIES
+    )
+    graph = build.graph("fast", [_info(IDS), _info(SHAPES)], [_info(SCORES), _info(PROBABILITIES)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
+    model.producer_name, model.producer_version = "chatward", ""
+    helper.set_model_props(model, {TOKENS: str(int(arrays["tokens"])), SCALE: repr(float(arrays["scale"]))})
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _info(name: str) -> Any:
+    """Return what ONNX wants to know of the value *name*."""
+    kind, shape = {
+        IDS: (TensorProto.INT64, ["places"]),
+        SHAPES: (TensorProto.INT64, ["batches", 2]),
+        "go": (TensorProto.BOOL, []),
+        "going": (TensorProto.BOOL, []),
+        "start": (TensorProto.INT64, [1]),
+        "stop": (TensorProto.INT64, [1]),
+    }.get(name, (TensorProto.DOUBLE, [None, len(LABELS)]))
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def _scores(build: _Builder, ids: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Add to *build* what makes scores of a batch *ids*, messages x (tokens of the longest + `chatward.fast.AROUND`)."""
+    tokens = int(arrays["tokens"])
     const = build.constant
-    rows = build("Add", IDS, const("one", np.int64(1)))
+    rows = build("Add", ids, const("one", np.int64(1)))
     first, second, third = (build.part(rows, 1, start, stop) for start, stop in ((0, -2), (1, -1), (2, _END)))
     there, then, later = (
         build("Cast", build("Cast", x, to=TensorProto.BOOL), to=TensorProto.INT64)
@@ -101,7 +153,9 @@ def fast_graph(arrays: Mapping[str, NDArray[Any]]) -> bytes:
         build("Add", found[0], found[1]),
         build("Add", found[2], const("bias", arrays["bias"], np.float32)),
     )
-    mask = build("Unsqueeze", build("Cast", there, to=TensorProto.FLOAT), const("last", np.array([2])))
+    mask = build(
+        "Unsqueeze", build("Cast", there, to=TensorProto.FLOAT), const("last", np.array([2], np.int64))
+    )
     token = build("Mul", build("Relu", token), mask)
     # A window's channel: what the token before, its own and the token after give to it.
     channels = len(arrays["windows_bias"])
@@ -118,7 +172,7 @@ def fast_graph(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     window = build("Mul", window, const("windows_scale", arrays["windows_scale"]))
     window = build("Clip", window, const("floor", np.float32(0)), const("ceiling", np.float32(CEILING)))
     window = build("Mul", build("Floor", window), build.part(mask, 1, 1, -1))
-    along = const("along", np.array([1]))
+    along = const("along", np.array([1], np.int64))
     sums = build("Cast", build("ReduceSum", window, along, keepdims=0), to=TensorProto.DOUBLE)
     largest = build("Cast", build("ReduceMax", window, along, keepdims=0), to=TensorProto.DOUBLE)
     pooled = build("Concat", sums, largest, axis=1)
@@ -127,10 +181,7 @@ def fast_graph(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     hidden = build("Mul", hidden, const("shift", np.float64(_shift(arrays))))
     hidden = build("Floor", build("Relu", hidden))
     score = build("MatMul", hidden, const("outer", arrays["outer"], np.float64))
-    build("Add", score, const("outer_bias", arrays["outer_bias"], np.float64), output=SCORES)
-    nats = build("Mul", SCORES, const("scale", arrays["scale"]))
-    build("Softmax", nats, axis=1, output=PROBABILITIES)
-    return build.file({TOKENS: str(tokens), SCALE: repr(float(arrays["scale"]))})
+    return build("Add", score, const("outer_bias", arrays["outer_bias"], np.float64))
 
 
 class _Builder:
@@ -140,10 +191,13 @@ class _Builder:
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}
 
-    def __call__(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+    def __call__(
+        self, kind: str, *inputs: str, output: str | tuple[str, ...] | None = None, **attributes: Any
+    ) -> str:
         output = output or f"{kind}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
-        return output
+        outputs = [output] if isinstance(output, str) else list(output)
+        self._nodes.append(helper.make_node(kind, list(inputs), outputs, name=outputs[0], **attributes))
+        return outputs[0]
 
     def constant(self, name: str, value: NDArray[Any] | np.generic, kind: type | None = None) -> str:
         name = f"{name}_"
@@ -154,22 +208,8 @@ class _Builder:
         bounds = [self.constant(f"{x}", np.array([x], np.int64)) for x in (start, stop, axis)]
         return self("Slice", value, *bounds)
 
-    def file(self, told: dict[str, str]) -> bytes:
-        graph = helper.make_graph(
-            self._nodes,
-            "fast",
-            [helper.make_tensor_value_info(IDS, TensorProto.INT64, ["messages", "tokens"])],
-            [
-                helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["messages", len(LABELS)])
-                for name in (SCORES, PROBABILITIES)
-            ],
-            list(self._constants.values()),
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
-        model.producer_name, model.producer_version = "chatward", ""
-        helper.set_model_props(model, told)
-        onnx.checker.check_model(model, full_check=True)
-        return bytes(model.SerializeToString(deterministic=True))
+    def graph(self, name: str, inputs: list[Any], outputs: list[Any]) -> Any:
+        return helper.make_graph(self._nodes, name, inputs, outputs, list(self._constants.values()))
 
 
 def _shift(arrays: Mapping[str, NDArray[Any]]) -> float:
