@@ -67,7 +67,7 @@ OWNERS = {
     "rapidfuzz": {"lab"},
     "matplotlib": {"evaluation"},
     "jinja2": {"evaluation", "lab"},
-    "onnxruntime": {"detection", "training"},
+    "onnxruntime": {"fast", "detection", "training"},
     "tokenizers": {"detection", "training", "lab"},
     "gradio": {"faces"},
     "pyarrow": {"faces", "faces.cli"},

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -146,18 +148,30 @@ def test_within_one_call_the_last_are_remembered(folder: Path) -> None:
     assert set(detector._cascade.cache.get(words)) == set(words[-2:])
 
 
-@pytest.mark.parametrize("part", ["_look", "_full_rows"])
-def test_what_goes_wrong_in_a_worker_is_raised(
+@pytest.mark.parametrize("part", ["_fast.run", "_backend.run"])
+def test_what_goes_wrong_in_a_model_is_raised_and_nothing_is_left_to_do(
     folder: Path, texts: list[str], part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = Detector.load(folder, agreement=0.9, threads=2)
 
+    calls = []
+
     def broken(*_: object) -> None:
+        calls.append(1)
         raise RuntimeError("a worker broke")
 
-    monkeypatch.setattr(detector._cascade, part, broken)
-    with pytest.raises(RuntimeError, match="a worker broke"):
-        detector.predict(texts)
+    cascade = detector._cascade
+    whose, name = part.split(".")
+    monkeypatch.setattr(getattr(cascade, whose), name, broken)
+    many = [f"{text} {i}" for i in range(4) for text in texts]
+    for call in (detector.predict, cascade.full) if whose == "_backend" else (detector.predict,):
+        with pytest.raises(RuntimeError, match="a worker broke"):
+            call(many)
+        then = len(calls)
+        assert cascade._workers is not None
+        for _ in range(2):  # the workers have put away what was cancelled
+            cascade._workers.submit(time.sleep, 0.05).result(10)
+        assert len(calls) <= then + 2, "what two workers had begun"
     monkeypatch.undo()
     assert len(detector.predict(texts)) == len(texts), "later calls are answered"
 
@@ -180,10 +194,29 @@ before = detector.predict(texts)
 print("parent", flush=True)
 if not os.fork():
     after = detector.predict(texts)
-    print("same" if before == after else "other", flush=True)
+    idle = detector._cascade._workers._work_queue.qsize() == 0
+    print("same" if before == after and idle else "other", flush=True)
     os._exit(0)
 os.wait()
 """
+
+
+def test_what_no_worker_has_begun_the_caller_does(
+    folder: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that another call keeps busy hold nobody up."""
+    detector, free = Detector.load(folder, agreement=0.9, threads=2), threading.Event()
+    expected = Detector.load(folder, agreement=0.9, threads=1).predict(texts)
+    workers = detector._cascade._workers
+    assert workers is not None
+    busy = [workers.submit(free.wait, 60) for _ in range(2)]
+    try:
+        found = detector.predict(texts)
+        assert not any(future.done() for future in busy)
+    finally:
+        free.set()
+    assert [p.tier for p in found] == [p.tier for p in expected]
+    assert [p.label for p in found] == [p.label for p in expected]
 
 
 def test_a_message_that_is_none_is_named_by_its_place(folder: Path) -> None:

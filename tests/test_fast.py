@@ -202,7 +202,7 @@ def test_what_is_no_fast_model_is_refused(arrays: dict[str, Any], tmp_path: Path
         (whole[: len(whole) // 2], "doesn't load as a fast model"),
         (
             other.SerializeToString(),
-            "it takes [('ids', 'tensor(int64)', 2)] and gives [('scores', 'tensor(double)', [3]), ('logits', 'tensor(double)', [3])]",
+            "it takes [('ids', 'tensor(int64)', 1), ('shapes', 'tensor(int64)', 2)] and gives [('scores', 'tensor(double)', [3]), ('logits', 'tensor(double)', [3])]",
         ),
         (untold.SerializeToString(), "it says tokens is '12' and scale 'nan'"),
     ):

@@ -8,7 +8,6 @@ and whatever the processor.
 
 from __future__ import annotations
 
-import math
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -37,6 +36,8 @@ TOKENS: Final = "tokens"
 """Key of the size of the vocabulary in the graph's metadata."""
 SCALE: Final = "scale"
 """Key of a step of the scores, in nats, in the graph's metadata."""
+LONGEST: Final = 8192
+"""Tokens of the longest message whose sums are exact."""
 PADDING: Final = -1
 AROUND: Final = 5
 
@@ -68,8 +69,11 @@ class FastTier:
             (name, "tensor(double)", [len(LABELS)]) for name in _OUTPUTS
         ]:
             raise ValueError(f"it takes {put} and gives {got}")
-        self.tokens, self.scale = int(told.get(TOKENS, 0)), float(told.get(SCALE, 0))
-        if self.tokens < 1 or not (0 < self.scale < 1 and math.isfinite(self.scale)):
+        try:
+            self.tokens, self.scale = int(told.get(TOKENS, 0)), float(told.get(SCALE, 0))
+        except ValueError:
+            self.tokens, self.scale = 0, 0.0
+        if self.tokens < 1 or not 0 < self.scale < 1:
             raise ValueError(f"it says {TOKENS} is {told.get(TOKENS)!r} and {SCALE} {told.get(SCALE)!r}")
 
     @classmethod

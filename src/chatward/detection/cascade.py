@@ -5,9 +5,11 @@ A message's answer, and who gives it, depend on its text alone: the fast model's
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
@@ -28,7 +30,9 @@ BATCH_TOKENS: Final = 512
 _LONGEST: Final = 256  # characters of a text that is remembered: longer ones are rarely sent again
 _FEW: Final = 32  # texts that one thread has looked at before another has woken
 _AHEAD: Final = 2  # blocks that may wait for the fast model while messages are read
-_GROUP: Final = BATCH_ROWS  # what waits for the full model, until there is enough of like length
+_GROUP: Final = (
+    BATCH_ROWS // 2
+)  # for each thread, what waits for the full model, until there is enough of like length
 
 
 _Result = TypeVar("_Result")
@@ -94,8 +98,8 @@ class Cascade:
     """Answers normalised texts. Every method may be called from several threads at once.
 
     fast: None where the full model always answers. margin: of the fast model's best score to its second, from which on it answers. cache: how many answers are
-    remembered. The thread that calls reads, asks the fast model, and hands what is left to workers, so that the full model runs beside it; then it helps them. Python runs
-    one thread at a time: the fast model's calls are so short that a worker would wait longer than it worked.
+    remembered. The thread that calls reads messages; workers run both models beside it, and what no worker has begun when it is needed, it does itself. Python
+    runs one thread at a time, so what a worker does is one call of ONNX Runtime.
     """
 
     def __init__(
@@ -105,19 +109,24 @@ class Cascade:
         self._backend = backend
         self._temperature = temperature
         self._fast, self._margin = fast, margin
-        self._workers = ThreadPoolExecutor(backend.threads, "chatward") if backend.threads > 1 else None
+        self._pool, self._process = self._new_pool(), os.getpid()
+
+    def _new_pool(self) -> ThreadPoolExecutor | None:
+        threads = self._backend.threads
+        return ThreadPoolExecutor(threads, "chatward") if threads > 1 else None
+
+    @property
+    def _workers(self) -> ThreadPoolExecutor | None:
+        if self._process != os.getpid():  # a forked process has its parent's pool, but not its threads
+            self._pool, self._process = self._new_pool(), os.getpid()
+        return self._pool
 
     def answers(self, blocks: Iterable[Block]) -> list[Answer]:
         """Return the answers to all texts of *blocks*, in order."""
-        call = _Call()
-        try:
+        with _call() as call:
             for block in blocks:
                 self._begin(call, block)
             self._finish(call)
-        except BaseException:  # what nobody waits for any more needn't be done
-            for batch in call.batches:
-                batch.rows.cancel()
-            raise
         answers = list(map(call.known.__getitem__, call.order))
         self.cache.put(zip(call.order, answers, strict=True))
         for place in call.cut:
@@ -126,10 +135,10 @@ class Cascade:
 
     def full(self, texts: Sequence[str]) -> list[Answer]:
         """Return the full model's answers to *texts*, whatever was remembered; nothing is."""
-        call = _Call()
-        for text, (ids, cut) in zip(texts, self._backend.encode(list(texts)), strict=True):
-            call.wait(text, ids, cut)
-        self._finish(call)
+        with _call() as call:
+            for text, (ids, cut) in zip(texts, self._backend.encode(list(texts)), strict=True):
+                call.wait(text, ids, cut)
+            self._finish(call)
         return [call.known[text] for text in texts]
 
     def _begin(self, call: _Call, block: Block) -> None:
@@ -150,8 +159,8 @@ class Cascade:
         if new:
             self._look(call, list(new.items()))
         self._settle(call)
-        if len(call.unsure) >= _GROUP and self._workers is not None:
-            self._ask_full(call)
+        if len(call.unsure) >= _GROUP * self._backend.threads and self._backend.threads > 1:
+            self._ask_full(call, BATCH_ROWS)
 
     def _look(self, call: _Call, texts: list[_Read]) -> None:
         """Let the fast model look at *texts*, beside what this thread does next; without one, all wait for the full model."""
@@ -193,7 +202,7 @@ class Cascade:
         """Let the full model read what is left of *call*, beside the workers, and wait for them."""
         self._settle(call, 0)
         alone = len(call.unsure) == 1 and not call.batches  # a worker would take longer to wake
-        self._ask_full(call, alone)
+        self._ask_full(call, min(BATCH_ROWS, -(-len(call.unsure) // self._backend.threads)), alone)
         for batch in reversed(call.batches):
             if batch.rows.cancel():  # no worker has begun with it
                 batch.rows = _done(self._full_rows(batch.ids))
@@ -202,11 +211,10 @@ class Cascade:
                 for text, truncated in texts:
                     call.known[text] = _answer(row, FULL, truncated)
 
-    def _ask_full(self, call: _Call, alone: bool = False) -> None:
-        """Hand what waits to the workers, in batches of like length. alone: this thread does it."""
+    def _ask_full(self, call: _Call, rows: int, alone: bool = False) -> None:
+        """Hand what waits to the workers, in batches of like length and at most *rows*. alone: this thread does it."""
         waiting, call.unsure = call.unsure, {}
         order = sorted(waiting, key=len)
-        rows = min(BATCH_ROWS, -(-len(order) // self._backend.threads))
         workers = None if alone else self._workers
         for ids in _batches(order, rows):
             found = workers.submit(self._full_rows, ids) if workers else _done(self._full_rows(ids))
@@ -239,7 +247,7 @@ class _Batch:
 
 @dataclass
 class _Call:
-    """One call of `Cascade.answers`.
+    """One call.
 
     cut: places in order of texts that are but the beginning of what was sent. known: text -> answer. asked: texts under way, or answered. looked: what the fast model reads.
     unsure: token ids -> texts that wait for the full model. batches: what the full model reads or has read.
@@ -256,6 +264,20 @@ class _Call:
     def wait(self, text: str, ids: list[int], cut: bool) -> None:
         """Let *text* wait for the full model. Texts that differ only in what the tokenizer folds, such as case, are the same to it."""
         self.unsure.setdefault(tuple(ids), []).append((text, cut))
+
+
+@contextmanager
+def _call() -> Iterator[_Call]:
+    """Give a call; where something goes wrong, what nobody waits for any more isn't done."""
+    call = _Call()
+    try:
+        yield call
+    except BaseException:
+        for _, _, said in call.looked:
+            said.cancel()
+        for batch in call.batches:
+            batch.rows.cancel()
+        raise
 
 
 def _done(result: _Result) -> Future[_Result]:

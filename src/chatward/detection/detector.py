@@ -14,7 +14,7 @@ from chatward.detection.cascade import Answer, Cascade
 from chatward.detection.explain import explain
 from chatward.detection.reading import Block, Reader
 from chatward.errors import MessageTypeError, ModelIntegrityError, UsageError
-from chatward.fast import FastTier
+from chatward.fast import LONGEST, FastTier
 from chatward.schema import DEFAULT_BUDGET, LABELS, Explanation, Prediction, Threshold, Thresholds
 from chatward.text import normalise_with_offsets
 
@@ -68,6 +68,10 @@ class Detector:
             raise UsageError(f"cache is {cache}: give how many messages to remember, 0 for none")
         artifact.verify(folder, manifest)
         backend = OnnxBackend(folder, manifest, usable_cores() if threads is None else threads)
+        if kept < 1 and manifest.max_tokens > LONGEST:
+            raise ModelIntegrityError(
+                f"{str(folder)!r} reads {manifest.max_tokens} tokens, and its fast model {LONGEST} at most: give agreement=1"
+            )
         fast = None if kept == 1 else FastTier.load(folder / artifact.FAST_FILE)
         if fast is not None and fast.tokens != backend.vocabulary:
             raise ModelIntegrityError(

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from chatward.fast import IDS, PROBABILITIES, SCALE, SCORES, SHAPES, TOKENS
+from chatward.fast import IDS, LONGEST, PROBABILITIES, SCALE, SCORES, SHAPES, TOKENS
 from chatward.schema import LABELS
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ largest) x hidden; inner_shift: the bits that the hidden sums lose on their righ
 
 _EXACT32: Final = 2**24
 _EXACT64: Final = 2**53
-_LONGEST: Final = 8194  # tokens of a message: no recipe reads more
 _OPSET: Final = 18
 _IR: Final = 9
 _END: Final = np.iinfo(np.int64).max
@@ -246,7 +245,7 @@ def _check(arrays: Mapping[str, NDArray[Any]]) -> None:
     window = sum(
         token @ np.abs(windows[:, i * channels : (i + 1) * channels].astype(np.int64)) for i in range(3)
     )
-    pooled = np.repeat([CEILING * _LONGEST, CEILING], channels).astype(np.float64)
+    pooled = np.repeat([CEILING * (LONGEST + 2), CEILING], channels).astype(np.float64)
     inner = pooled @ np.abs(arrays["inner"].astype(np.float64)) + np.abs(
         arrays["inner_bias"].astype(np.float64)
     )
@@ -254,5 +253,8 @@ def _check(arrays: Mapping[str, NDArray[Any]]) -> None:
         arrays["outer_bias"].astype(np.float64)
     )
     bound = np.abs(arrays["windows_bias"].astype(np.int64))
-    if max((window + bound).max(), CEILING * _LONGEST) >= _EXACT32 or max(inner.max(), outer.max()) >= _EXACT64:
+    if (
+        max((window + bound).max(), CEILING * (LONGEST + 2)) >= _EXACT32
+        or max(inner.max(), outer.max()) >= _EXACT64
+    ):
         raise ValueError("the weights are too large to be added exactly")

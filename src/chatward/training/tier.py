@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +24,6 @@ from chatward.training.golden import chat
 from chatward.training.loop import Progress
 from chatward.training.teacher import Teacher, Texts, ask
 from chatward.training.thresholds import thresholds
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -54,15 +51,15 @@ def make_tier(
     arrays = whole_numbers(network, lesson.tokens[: lesson.sent], teacher.vocabulary, settings)
     try:
         fast = FastTier(fast_graph(arrays))
+        said, expected = fast.scores(teacher.encode(texts.held)), teacher.answer(texts.held)
+        # Probabilities mean what the full model's do.
+        scale = fast.scale * fit_scale(said * fast.scale, expected)
+        graph = fast_graph({**arrays, "scale": np.array(scale)})
+        fast = FastTier(graph)
     except ValueError as error:
         raise ParityError(
             f"the fast model can't be written in whole numbers: {error}; give [fast] a lower learning_rate, or more texts"
         ) from error
-    said, expected = fast.scores(teacher.encode(texts.held)), teacher.answer(texts.held)
-    # Probabilities mean what the full model's do.
-    scale = fast.scale * fit_scale(said * fast.scale, expected)
-    graph = fast_graph({**arrays, "scale": np.array(scale)})
-    fast = FastTier(graph)
     ranked = np.sort(said, axis=1)
     same = said.argmax(1) == expected.argmax(1)
     margins = (ranked[:, -1] - ranked[:, -2]).astype(np.int64)
