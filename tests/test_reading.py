@@ -36,6 +36,7 @@ def backend(trained: Path) -> OnnxBackend:
 @example("f  u  c  k you")
 @example("a.s.s hole")
 @example("gg ")
+@example("Awww... gg")
 @example("")
 @settings(max_examples=400, deadline=None)
 def test_word_by_word_is_the_whole(text: str) -> None:
@@ -56,10 +57,19 @@ def test_token_ids_are_those_of_the_whole_text(backend: OnnxBackend, messages: l
     for _ in range(2):  # new words, and known ones
         block = reader.read(messages)
         assert block.texts == [normalise(message) for message in messages]
-        whole = backend.encode(block.texts)
-        for ids, (expected, was_cut) in zip(block.ids, whole, strict=True):
+        assert {text for text, _ in block.read} == set(block.texts)
+        whole = backend.encode([text for text, _ in block.read])
+        for (_, ids), (expected, was_cut) in zip(block.read, whole, strict=True):
             assert ids is None or (ids == expected and not was_cut)
-    assert reader.read(["gg wp noob"]).ids[0] is not None
+    assert reader.read(["gg wp noob"]).read[0][1] is not None
+
+
+def test_a_message_is_read_once_a_call(backend: OnnxBackend) -> None:
+    reader, seen = Reader(backend, NORMALISER_VERSION), dict[str, str]()
+    first = reader.read(["n00b", "gg", "n00b"], seen)
+    assert first.texts == ["noob", "gg", "noob"] and [text for text, _ in first.read] == ["noob", "gg"]
+    second = reader.read(["gg", "wp", "n00b"], seen)
+    assert second.texts == ["gg", "wp", "noob"] and [text for text, _ in second.read] == ["wp"]
 
 
 @pytest.mark.parametrize("kind", ["bert", "cased", "roberta", "albert"])
@@ -77,8 +87,8 @@ def test_tokenizers_of_other_kinds(
     assert backend.reads_by_word == (name == "bert")
     messages = ["GG wp noob", "you are a Feeder, report", "nice", "noob? idiot!"]
     block = Reader(backend, NORMALISER_VERSION).read(messages)
-    assert (None in block.ids) == (name != "bert")
-    for ids, (expected, _) in zip(block.ids, backend.encode(block.texts), strict=True):
+    assert (None in [ids for _, ids in block.read]) == (name != "bert")
+    for (_, ids), (expected, _) in zip(block.read, backend.encode(block.texts), strict=True):
         assert ids in (None, expected)
 
 
@@ -91,7 +101,7 @@ def test_words_are_forgotten_before_they_fill_the_memory(
     for _ in range(50):
         message = " ".join("".join(rng.choice(list("abcdefgh"), 5)) for _ in range(4))
         block = reader.read([message, "x" * 40])
-        assert block.ids[0] in (None, backend.encode([block.texts[0]])[0][0])
+        assert block.read[0][1] in (None, backend.encode([block.texts[0]])[0][0])
         assert len(reader._known) <= 20
 
 

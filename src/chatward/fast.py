@@ -43,7 +43,7 @@ AROUND: Final = 5
 
 _OUTPUTS: Final = [SCORES, PROBABILITIES]
 _WIDER: Final = 1.25  # how many times as wide the widest of a batch may be as its narrowest
-_BATCH_TOKENS: Final = 4096  # with their padding; more need not fit in a core's cache
+_BATCH_TOKENS: Final = 2048  # with their padding; more need not fit in a core's cache
 
 
 Laid = tuple["NDArray[np.int64]", "NDArray[np.int64]"]

@@ -88,8 +88,9 @@ class Cache:
             for text, answer in answers:
                 if len(text) > _LONGEST:
                     continue
+                if text in self._held:
+                    self._held.move_to_end(text)
                 self._held[text] = answer
-                self._held.move_to_end(text)
                 if len(self._held) > self.size:
                     self._held.popitem(last=False)
 
@@ -128,7 +129,9 @@ class Cascade:
                 self._begin(call, block)
             self._finish(call)
         answers = list(map(call.known.__getitem__, call.order))
-        self.cache.put(zip(call.order, answers, strict=True))
+        # In the order in which they were asked for last.
+        last = reversed(dict.fromkeys(reversed(call.order)))
+        self.cache.put((text, call.known[text]) for text in last)
         for place in call.cut:
             answers[place] = answers[place]._replace(truncated=True)
         return answers
@@ -146,11 +149,7 @@ class Cascade:
         call.cut += [len(call.order) + place for place in block.cut]
         call.order += block.texts
         known, asked = call.known, call.asked
-        new = {
-            text: ids
-            for text, ids in zip(block.texts, block.ids, strict=True)
-            if text not in known and text not in asked
-        }
+        new = {text: ids for text, ids in block.read if text not in known and text not in asked}
         if len(self.cache):
             found = self.cache.get(new)
             known |= found

@@ -171,6 +171,7 @@ class Detector:
     def _read(self, messages: Iterable[str], first: int = 0) -> Iterator[Block]:
         """Yield *messages*, read block by block. first: number of the first, for errors."""
         source = iter(messages)
+        seen: dict[str, str] = {}
         while block := list(islice(source, _BLOCK)):
             if set(map(type, block)) != {str}:
                 for place, message in enumerate(block, first):
@@ -179,7 +180,7 @@ class Detector:
                             f"message {place} is {_shown(message)} ({type(message).__name__}), not a string: "
                             "leave it out, or turn it into text first"
                         )
-            yield self._reader.read(block)
+            yield self._reader.read(block, seen)
             first += len(block)
 
 

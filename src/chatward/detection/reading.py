@@ -20,12 +20,12 @@ _CHARACTERS_PER_TOKEN: Final = 32
 
 
 class Block(NamedTuple):
-    """Messages that are worked on together. texts: normalised. ids: of each its token ids, None where these aren't known yet. cut: places of texts that are but the
-    beginning of what was sent.
+    """Messages that are worked on together. texts: normalised. read: those that were read for it, not having been sent in the call before, each with its token ids, None where these
+    aren't known yet. cut: places of texts that are but the beginning of what was sent.
     """
 
     texts: list[str]
-    ids: list[list[int] | None]
+    read: list[tuple[str, list[int] | None]]
     cut: list[int]
 
 
@@ -43,34 +43,39 @@ class Reader:
         self._by_word = backend.reads_by_word and version == NORMALISER_VERSION
         self._known: dict[str, tuple[int, ...] | None] = {}
 
-    def read(self, messages: Sequence[str]) -> Block:
-        """Return *messages* as the models read them."""
+    def read(self, messages: Sequence[str], seen: dict[str, str] | None = None) -> Block:
+        """Return *messages* as the models read them. seen: message -> normalised, of the same call; what is new is added."""
         limit = self.limit
         cut = [place for place, message in enumerate(messages) if len(message) > limit]
         if cut:
             messages = [message[:limit] for message in messages]
-        if not self._by_word:
-            return Block(
-                [normalise(message, self._version) for message in messages], [None] * len(messages), cut
-            )
+        seen = {} if seen is None else seen
+        new = [message for message in dict.fromkeys(messages) if message not in seen]
+        read: list[tuple[str, list[int] | None]]
+        if self._by_word:
+            read = self._words(new)
+        else:
+            read = [(normalise(message, self._version), None) for message in new]
+        seen.update(zip(new, (text for text, _ in read), strict=True))
+        return Block(list(map(seen.__getitem__, messages)), read, cut)
+
+    def _words(self, messages: list[str]) -> list[tuple[str, list[int] | None]]:
+        """Return *messages* normalised, with their token ids where each of their words is known to stay as it is."""
         split = [message.split(" ") for message in messages]
         known = self._known
         if new := set(chain.from_iterable(split)).difference(known):
             self._learn(new)
         opening, closing = self._backend.around
         longest = self._backend.max_tokens
-        texts: list[str] = []
-        ids: list[list[int] | None] = []
+        read: list[tuple[str, list[int] | None]] = []
         for message, words in zip(messages, split, strict=True):
             found = list(map(known.get, words))
             if None in found or are_apart(words, message):
-                texts.append(normalise(message, self._version))
-                ids.append(None)
+                read.append((normalise(message, self._version), None))
                 continue
-            texts.append(message)
-            read = [*opening, *chain.from_iterable(found), *closing]  # type: ignore[arg-type]
-            ids.append(read if len(read) <= longest else None)
-        return Block(texts, ids, cut)
+            ids = [*opening, *chain.from_iterable(found), *closing]  # type: ignore[arg-type]
+            read.append((message, ids if len(ids) <= longest else None))
+        return read
 
     def _learn(self, words: Iterable[str]) -> None:
         """Remember the token ids of those of *words* that the normaliser leaves alone; None of others, and nothing of very long ones."""

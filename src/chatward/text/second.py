@@ -49,8 +49,14 @@ def alone(word: str) -> str:
         return word
     core = word.rstrip(".,?")
     if core.isalnum():
-        if spelling.is_plain(core) or (spelling.stays(core) and not draws(core)):
+        if spelling.is_plain(core):
             return word
+        if not draws(core):
+            new = spelling.spelt(core)
+            if new == core:
+                return word
+            if core == word:  # with a stop behind it, it may be an address
+                return alone(new)  # a word, or shorter: this ends
     else:
         first, _, rest = core.partition("'")
         if first.isalpha() and rest.isalpha() and spelling.stays(first) and spelling.stays(rest):

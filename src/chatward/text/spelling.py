@@ -232,6 +232,11 @@ def stays(word: str) -> bool:
     return is_word(word) or _respelled(word) in (None, word)
 
 
+def spelt(word: str) -> str:
+    """Return *word*, ASCII letters and digits, as `respelled` has it."""
+    return _respelled(word) or word
+
+
 @lru_cache(maxsize=1 << 14)
 def _respelled(word: str) -> str | None:
     low = word.lower()
@@ -336,18 +341,19 @@ def _unstretched(word: str) -> str:
     if not runs:
         return word
     found: list[tuple[int, str]] = []
+    stretched = _LONG_STRETCH.search(word) is not None
     for counts in itertools.product(*[(2, 1)] * len(runs)):
         candidate = _with(word, runs, counts)
         if candidate in targets():
             return candidate
-        if (rank := _rank(candidate)) < _RARE:
+        if stretched and (rank := _rank(candidate)) < _RARE:
             # Twice wins over once, unless what comes of once is far more common: "thee" and "the".
             for run, count in zip(runs, counts, strict=True):
                 rank *= 1 if count == 2 else 10 if len(run[0]) > 2 else 30
             found.append((rank, candidate))
-    if found and _LONG_STRETCH.search(word):
+    if found:
         return min(found)[1]
-    if len(set(word)) == 1:
+    if not stretched or len(set(word)) == 1:
         return word
     return re.sub(r"([a-z])\1{2,}", r"\1\1", word)
 

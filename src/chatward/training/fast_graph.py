@@ -156,18 +156,11 @@ def _scores(build: _Builder, ids: str, arrays: Mapping[str, NDArray[Any]]) -> st
         "Unsqueeze", build("Cast", there, to=TensorProto.FLOAT), const("last", np.array([2], np.int64))
     )
     token = build("Mul", build("Relu", token), mask)
-    # A window's channel: what the token before, its own and the token after give to it.
-    channels = len(arrays["windows_bias"])
-    given = build("MatMul", token, const("windows", arrays["windows"], np.float32))
-    before, own, after = (
-        build.part(build.part(given, 2, i * channels, (i + 1) * channels), 1, i, stop)
-        for i, stop in enumerate((-2, -1, _END))
-    )
-    window = build(
-        "Add",
-        build("Add", before, after),
-        build("Add", own, const("windows_bias", arrays["windows_bias"], np.float32)),
-    )
+    # A window: the token before, its own and the token after, side by side.
+    window = build("Concat", *(build.part(token, 1, i, stop) for i, stop in enumerate((-2, -1, _END))), axis=2)
+    weights = np.concatenate(np.split(arrays["windows"], 3, axis=1))
+    window = build("MatMul", window, const("windows", weights, np.float32))
+    window = build("Add", window, const("windows_bias", arrays["windows_bias"], np.float32))
     window = build("Mul", window, const("windows_scale", arrays["windows_scale"]))
     window = build("Clip", window, const("floor", np.float32(0)), const("ceiling", np.float32(CEILING)))
     window = build("Mul", build("Floor", window), build.part(mask, 1, 1, -1))
