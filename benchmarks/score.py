@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import os
 import resource
 import subprocess
@@ -24,10 +25,23 @@ from chatward.text import normalise
 SIZES = (100_000, 300_000, 1_000_000)
 
 
-def scored(source: Path, out: Path) -> tuple[float, float, float]:
+def scored(source: Path, out: Path, agreement: float) -> tuple[float, float, float]:
     """Return seconds, MB at peak, and cores kept busy."""
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    process = subprocess.Popen([sys.executable, "-m", "chatward", "score", str(source), "--out", str(out)])
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "chatward",
+            "score",
+            str(source),
+            "--out",
+            str(out),
+            "--agreement",
+            str(agreement),
+        ],
+        stderr=subprocess.DEVNULL,
+    )
     peak = 0
     while process.poll() is None:
         try:
@@ -52,16 +66,15 @@ def main() -> None:
     with (options.data / "conda" / "unlabelled.csv").open(encoding="utf-8", newline="") as file:
         texts = [normalise(row["utterance"]) for row in csv.DictReader(file)]
     lines = invent([texts], [1.0], SIZES[-1], 0)
-    print("| lines | seconds | lines/s | peak MB | cores |\n|---|---|---|---|---|", flush=True)
+    print("| agreement | lines | seconds | lines/s | peak MB | cores |\n|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for size in SIZES:
+        for agreement, size in itertools.product((1, 0.995), SIZES):
             source = Path(folder) / "lines.csv"
             with source.open("w", encoding="utf-8", newline="") as file:
                 csv.writer(file).writerows([["message"], *([line] for line in lines[:size])])
-            seconds, peak, cores = scored(source, Path(folder) / f"scored-{size}.csv")
-            print(
-                f"| {size:,} | {seconds:.1f} | {size / seconds:,.0f} | {peak:.0f} | {cores:.2f} |", flush=True
-            )
+            seconds, peak, cores = scored(source, Path(folder) / f"{agreement}-{size}.csv", agreement)
+            figures = f"{size:,} | {seconds:.1f} | {size / seconds:,.0f} | {peak:.0f} | {cores:.2f} |"
+            print(f"| {agreement} | {figures}", flush=True)
 
 
 if __name__ == "__main__":

@@ -237,6 +237,19 @@ def test_a_margin_keeps_its_promise_and_no_more() -> None:
     assert kept == sorted(kept)
 
 
+def test_golden_rows_keep_the_promise_too() -> None:
+    margins, same = np.arange(1, 2001), np.ones(2000, bool)
+    assert agreements(margins, same)["0.99"]["margin"] == 1
+    found = agreements(margins, same, [900, 30, 700, 1200], 200)
+    assert {share: entry["margin"] for share, entry in found.items()} == {
+        "0.98": 1,
+        "0.99": 701,
+        "0.995": 901,
+        "0.998": 1201,
+        "0.999": 1201,
+    }
+
+
 def test_messages_of_one_margin_are_answered_all_or_none() -> None:
     margins = np.array([9] * 100 + [5] * 100)
     same = np.array([True] * 100 + [True] * 95 + [False] * 5)

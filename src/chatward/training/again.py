@@ -56,7 +56,7 @@ def distil_again(
     recipe = read_recipe(recipe_path)
     if recipe.fast is None and recipe.shallow is None:
         raise RecipeError(
-            f"{str(recipe_path)!r} has neither [shallow] nor [fast], which say what is to be made: add one, as recipes/dota2-next.toml has them"
+            f"{str(recipe_path)!r} has neither [shallow] nor [fast], which say what is to be made: add one, as recipes/dota2.toml has them"
         )
     suite, _ = read_cases(cases) if cases else ([], "")
     refuse_existing(out, work)

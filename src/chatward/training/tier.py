@@ -55,37 +55,43 @@ def make_tier(
         # Probabilities mean what the full model's do.
         scale = fast.scale * fit_scale(said * fast.scale, expected)
         graph = fast_graph({**arrays, "scale": np.array(scale)})
-        fast = FastTier(graph)
+        FastTier(graph)
     except ValueError as error:
         raise ParityError(
             f"the fast model can't be written in whole numbers: {error}; give [fast] a lower learning_rate, or more texts"
         ) from error
-    ranked = np.sort(said, axis=1)
-    same = said.argmax(1) == expected.argmax(1)
-    margins = (ranked[:, -1] - ranked[:, -2]).astype(np.int64)
-    gap = np.abs(softmax(said * scale) - expected)
     record = {
         "settings": asdict(settings),
         "texts": lesson.sent,
         "invented": len(lesson.texts) - lesson.sent,
-        "held": {
-            "messages": len(texts.held),
-            "agreement_alone": float(same.mean()),
-            "mean_probability_difference": float(gap.max(axis=1).mean()),
-            "mean_severity": [
-                float(np.mean([severity(p) for p in found])) for found in (softmax(said * scale), expected)
-            ],
-        },
     }
-    found = agreements(margins, same)
+    return measured(recipe, teacher, texts, graph, record)
+
+
+def measured(recipe: Recipe, teacher: Teacher, texts: Texts, graph: bytes, record: dict[str, Any]) -> Tier:
+    """Return the tier of the fast model *graph* with what it keeps to. record: how it was made, to which this adds."""
+    fast = FastTier(graph)
+    said, expected = fast.scores(teacher.encode(texts.held)), teacher.answer(texts.held)
+    ranked = np.sort(said, axis=1)
+    same = said.argmax(1) == expected.argmax(1)
+    margins = (ranked[:, -1] - ranked[:, -2]).astype(np.int64)
+    quick = softmax(said * fast.scale)
+    record["held"] = {
+        "messages": len(texts.held),
+        "agreement_alone": float(same.mean()),
+        "mean_probability_difference": float(np.abs(quick - expected).max(axis=1).mean()),
+        "mean_severity": [float(np.mean([severity(p) for p in found])) for found in (quick, expected)],
+    }
+    golden = _golden(fast, teacher, chat())
+    wrong = [row["margin"] for row in golden if row["fast"] != row["full"]]
+    found = agreements(margins, same, wrong, len(golden))
     chosen = np.flatnonzero(texts.clean)
+    groups = [texts.groups[i] for i in chosen]
     for entry in found.values():
-        both = np.where((margins >= entry["margin"])[:, None], softmax(said * scale), expected)
-        groups = [texts.groups[i] for i in chosen]
+        both = np.where((margins >= entry["margin"])[:, None], quick, expected)
         entry["thresholds"] = thresholds(severities(both)[chosen], groups, seed=recipe.seed)
     record["agreement"] = found
     record["rows"] = _lost(fast, teacher, texts.rows, found)
-    golden = _golden(fast, teacher, chat())
     record["lessons"] = _kept(_golden(fast, teacher, texts.lessons), found)
     record["golden"] = _kept(golden, found)
     return Tier(graph, found, golden, record)
