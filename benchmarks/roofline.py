@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
+import math
 import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from chatward.detection.reading import Reader
 from chatward.text import normalise
 from chatward.text.second import alone
 
-SIZE = 2048
+SHAPES = ((512, 384, 1536), (512, 1536, 384), (2048, 2048, 2048))
 _READ = 1024  # messages worked on together
 CORES = len(os.sched_getaffinity(0))
 
@@ -44,25 +46,36 @@ def best(work: Callable[[], Any], rounds: int = 5) -> float:
 
 
 def product_rate(kind: str) -> float:
-    """Return the operations a second (multiplications and additions) of a matrix product on all cores."""
+    """Return the operations a second (multiplications and additions) of matrix products on all cores, each with one of its own: the best of several sizes."""
+    return max(_product_rate(kind, *shape) for shape in SHAPES)
+
+
+def _product_rate(kind: str, rows: int, inner: int, columns: int) -> float:
     types = {
         "MatMul": (TensorProto.FLOAT,) * 3,
         "MatMulInteger": (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32),
     }[kind]
-    weights = np.ones((SIZE, SIZE), {"MatMul": np.float32, "MatMulInteger": np.int8}[kind])
+    weights = np.ones((inner, columns), {"MatMul": np.float32, "MatMulInteger": np.int8}[kind])
     graph = helper.make_graph(
         [helper.make_node(kind, ["a", "b"], ["c"])],
         "product",
-        [helper.make_tensor_value_info("a", types[0], [SIZE, SIZE])],
-        [helper.make_tensor_value_info("c", types[2], [SIZE, SIZE])],
+        [helper.make_tensor_value_info("a", types[0], [rows, inner])],
+        [helper.make_tensor_value_info("c", types[2], [rows, columns])],
         [numpy_helper.from_array(weights, "b")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     options = ort.SessionOptions()
-    options.intra_op_num_threads = CORES
-    run = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    left = np.ones((SIZE, SIZE), {"MatMul": np.float32, "MatMulInteger": np.uint8}[kind])
-    return 2 * SIZE**3 / best(lambda: run.run(None, {"a": left}))
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    left = np.ones((rows, inner), {"MatMul": np.float32, "MatMulInteger": np.uint8}[kind])
+    times = max(1, int(2e10 / (2 * rows * inner * columns)))
+
+    def one(_: int) -> None:
+        for _ in range(times):
+            session.run(None, {"a": left})
+
+    with ThreadPoolExecutor(CORES) as pool:
+        return CORES * times * 2 * rows * inner * columns / best(lambda: list(pool.map(one, range(CORES))))
 
 
 def copy_rate() -> float:
@@ -72,13 +85,30 @@ def copy_rate() -> float:
     return 2 * source.nbytes / best(lambda: np.copyto(target, source))
 
 
-def weights_for_each_token(folder: Path) -> int:
-    """Return how many weights of the full model's products every token meets; those for one token a message, in the last layer, are counted too."""
+def work_of(folder: Path, tokens: int) -> tuple[int, int]:
+    """Return the operations of the full model's int8 products for one message of so many *tokens*, and how many weights they read. The last layer does most for one token only, so products are
+    counted where they happen."""
     model = onnx.load(str(folder / artifact.GRAPH_FILE))
-    kinds = (TensorProto.INT8, TensorProto.UINT8)
-    shapes = [tuple(i.dims) for i in model.graph.initializer if i.data_type in kinds and len(i.dims) == 2]
-    vocabulary = max(rows for rows, _ in shapes)
-    return sum(a * b for a, b in shapes if a != vocabulary)
+    weights = {
+        i.name: i.dims for i in model.graph.initializer if i.data_type in (TensorProto.INT8, TensorProto.UINT8)
+    }
+    products = [
+        (node.output[0], weights[name])
+        for node in model.graph.node
+        if "MatMul" in node.op_type or "Gemm" in node.op_type
+        for name in node.input
+        if len(weights.get(name, ())) == 2
+    ]
+    there = {output.name for output in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name, _ in products if name not in there)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    ones = np.ones((1, tokens), np.int64)
+    outputs = session.run([name for name, _ in products], {"input_ids": ones, "attention_mask": ones})
+    rows = [made.size // made.shape[-1] for made in outputs]
+    sizes = [math.prod(dims) for _, dims in products]
+    return sum(2 * size * count for size, count in zip(sizes, rows, strict=True)), sum(sizes)
 
 
 def steps(detector: Detector, messages: list[str]) -> dict[str, float]:
@@ -193,8 +223,7 @@ def main() -> None:
     print(f"| memory, read and written | {copied / 1e9:.1f} GB/s |\n")
     detector = Detector.load(options.model, threads=1, agreement=options.agreement)
     found = steps(detector, messages)
-    weights = weights_for_each_token(options.model or artifact.default_model())
-    operations = 2 * weights * found["tokens"]
+    operations, weights = work_of(options.model or artifact.default_model(), round(found["tokens"]))
     print("| step, one thread | microseconds a message |\n|---|---|")
     for name in itertools.islice(found, 5):
         print(f"| {name} | {found[name]:.1f} |")
