@@ -194,7 +194,11 @@ def plot(found: dict[str, dict[str, list[tuple[int, float]]]], folder: Path) -> 
                 *zip(*points, strict=True), marker="o", markersize=4, linewidth=1.6, color=colour, label=name
             )
         panel.set(xscale="log", yscale="log", xlabel=title)
-        panel.grid(alpha=0.25, which="both", linewidth=0.5)
+        places = [x for x, _ in next(iter(lines.values()))]
+        panel.set_xticks(places, [f"{x:,}" for x in places])
+        panel.minorticks_off()
+        panel.yaxis.set_major_formatter("{x:,.0f}")
+        panel.grid(alpha=0.25, linewidth=0.5)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("microseconds a message")
     panels[0].legend(frameon=False, fontsize=9)
