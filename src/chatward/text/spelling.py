@@ -9,8 +9,9 @@ from functools import cache, lru_cache
 from typing import Final
 
 from chatward.text.edits import Edit
+from chatward.text.stretched import unstretched
 from chatward.text.typos import meant, misspelt
-from chatward.text.words import BETWEEN, elsewhere, known, ranks, targets, words_in
+from chatward.text.words import BETWEEN, RARE, elsewhere, known, rank, targets, words_in
 
 _LEET: Final = {
     "0": "o",
@@ -86,7 +87,6 @@ bo ti lv lvl mp ps pt pos nr ch ep vol ver ult ulti ll ph hr min sec ppl pc px y
 mid sup off sk np men man dmg mana gpm xpm cd vp xp am pm dd op fp bp
 """
 _COUNTED: Final = frozenset(_SHORTHAND.split())
-_RARE: Final = 1_000_000  # rank of what is no word
 _EVERYWHERE: Final = 200  # ranks of the words every line has
 _MOST: Final = 32  # readings of one word that are looked up
 _LONGEST: Final = 60
@@ -94,8 +94,6 @@ _LONGEST_LINE: Final = 160
 # A digit, a letter twice, and those that stand for others.
 _MARKED: Final = re.compile(r"[^a-z]|([a-z])\1|[vl]|z$|sz|zs")
 _RUN: Final = re.compile(r"(.)\1+")
-_STRETCH: Final = re.compile(r"([A-Za-z])\1+")
-_LONG_STRETCH: Final = re.compile(r"([A-Za-z])\1\1")
 # Roman numbers stay, as in "PzIII".
 _LONG_RUN: Final = re.compile(r"((?!I)[A-Za-z])\1{2,}")
 
@@ -152,7 +150,7 @@ def _mended(word: str) -> str | None:
     whole = "".join(pieces)
     if len(whole) < 4 or whole not in targets():
         return None
-    return None if all(len(piece) > 1 and _rank(piece) < _RARE for piece in pieces) else whole
+    return None if all(len(piece) > 1 and rank(piece) < RARE for piece in pieces) else whole
 
 
 _PAIR: Final = re.compile(rf"({_LETTER})(?:{_GAP}(?={_LETTER})|$)")
@@ -256,13 +254,13 @@ def _respelled(word: str) -> str | None:
     for reading in _readings(low):
         if not reading.isalpha():
             continue
-        for plain in dict.fromkeys((reading, _unstretched(reading))):
+        for plain in dict.fromkeys((reading, unstretched(reading))):
             if plain in targets():
                 return _as_written(plain, word)
             if len(plain) < 3 or plain not in known():
                 continue
             # "7he" and "4re": nothing is as common as these words, not even what the digit could count.
-            if sure or (likely and _rank(plain) <= _EVERYWHERE):
+            if sure or (likely and rank(plain) <= _EVERYWHERE):
                 return _as_written(plain, word)
     return None
 
@@ -271,8 +269,8 @@ def _alpha(word: str) -> str | None:
     """Return the word that *word*, letters in lower case and no word itself, stands for, or None."""
     if (hidden := _alike(word)) is not None:
         return hidden
-    plain = _unstretched(word)
-    if plain != word and (plain in targets() or _rank(plain) < _RARE):
+    plain = unstretched(word)
+    if plain != word and (plain in targets() or rank(plain) < RARE):
         return plain
     return meant(word)
 
@@ -282,7 +280,7 @@ def _sure(word: str) -> bool:
 
     Not in "7win", "2ez", "top1" or "ps4": one digit at an end counts something, unless what is left of the word is nothing.
     """
-    if word[-1] in "+|" and _rank(word[:-1]) < _RARE:  # "me+"
+    if word[-1] in "+|" and rank(word[:-1]) < RARE:  # "me+"
         return False
     if (one := _ONE_DIGIT.fullmatch(word)) is None:
         return not (_TRAILING.fullmatch(word) or _AMOUNT.fullmatch(word))
@@ -298,7 +296,7 @@ def _likely(word: str) -> bool:
     if word[1:].isalpha():
         return word[0] in "347"
     rest = word.rstrip("013457")
-    return rest.isalpha() and len(rest) > 1 and _rank(rest) == _RARE and rest not in _COUNTED
+    return rest.isalpha() and len(rest) > 1 and rank(rest) == RARE and rest not in _COUNTED
 
 
 def _alike(word: str) -> str | None:
@@ -329,46 +327,6 @@ def _readings(word: str) -> Iterator[str]:
     if any(c in _LEET for c in word) and any(c in _ALSO for c in word):
         choices = [_LEET.get(c) or _ALSO.get(c, c) for c in word]
         yield from map("".join, itertools.islice(itertools.product(*choices), _MOST))
-
-
-def _unstretched(word: str) -> str:
-    """Return *word*, lower case, with repeated letters as a word of the lists has them.
-
-    Twice is tried before once, and any word before none. Three and more of a letter become two where no word fits; a word all
-    of one letter stays.
-    """
-    runs = list(itertools.islice(_STRETCH.finditer(word), 5))
-    if not runs:
-        return word
-    found: list[tuple[int, str]] = []
-    stretched = _LONG_STRETCH.search(word) is not None
-    for counts in itertools.product(*[(2, 1)] * len(runs)):
-        candidate = _with(word, runs, counts)
-        if candidate in targets():
-            return candidate
-        if stretched and (rank := _rank(candidate)) < _RARE:
-            # Twice wins over once, unless what comes of once is far more common: "thee" and "the".
-            for run, count in zip(runs, counts, strict=True):
-                rank *= 1 if count == 2 else 10 if len(run[0]) > 2 else 30
-            found.append((rank, candidate))
-    if found:
-        return min(found)[1]
-    if not stretched or len(set(word)) == 1:
-        return word
-    return re.sub(r"([a-z])\1{2,}", r"\1\1", word)
-
-
-def _rank(word: str) -> int:
-    return ranks().get(word, 50 if len(word) > 1 and word in BETWEEN else _RARE)
-
-
-def _with(word: str, runs: list[re.Match[str]], counts: tuple[int, ...]) -> str:
-    parts: list[str] = []
-    end = 0
-    for run, count in zip(runs, counts, strict=True):
-        parts += word[end : run.start()], run[1] * min(count, len(run[0]))
-        end = run.end()
-    return "".join([*parts, word[end:]])
 
 
 @lru_cache(maxsize=1 << 10)

@@ -11,6 +11,8 @@ _SHORTEST: Final = 4
 _LONGEST: Final = 16
 _OF_CHAT: Final = 300
 _STRANGE: Final = 3.0
+RARE: Final = 1_000_000
+"""The rank of what is no word."""
 
 
 @cache
@@ -46,6 +48,11 @@ _SHORT: Final = (
 )
 BETWEEN: Final = frozenset(_SHORT.split())
 """What may stand between longer words where all letters of a phrase are apart."""
+
+
+def rank(word: str) -> int:
+    """Return how common *word* is, 1 being the most common, or `RARE`."""
+    return ranks().get(word, 50 if len(word) > 1 and word in BETWEEN else RARE)
 
 
 def words_in(joined: str) -> list[str] | None:
