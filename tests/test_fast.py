@@ -19,8 +19,9 @@ from chatward.fast import FastTier
 from chatward.text import normalise
 from chatward.training.agreement import agreements
 from chatward.training.config import Fast
-from chatward.training.fast import Examples, train_fast, whole_numbers
+from chatward.training.fast import train_fast, whole_numbers
 from chatward.training.fast_graph import ARRAYS, CEILING, FACTOR, HALF, LOW, MIX, NOTHING, fast_graph
+from chatward.training.teacher import Lesson
 
 VOCABULARY = 12
 SETTINGS = Fast(width=8, channels=8, hidden=8, shared_bits=8, epochs=30, batch_size=32, learning_rate=0.02)  # fmt: skip
@@ -50,8 +51,8 @@ def levels(tokens: list[list[int]]) -> np.ndarray[Any, np.dtype[np.float32]]:
 @pytest.fixture(scope="module")
 def network() -> Any:
     tokens = messages(3000)
-    examples = Examples(tokens, levels(tokens), np.ones(len(tokens), np.float32))
-    return train_fast(examples, VOCABULARY, SETTINGS, 0, Quiet(), "fast")
+    lesson = Lesson([], len(tokens), tokens, levels(tokens), np.ones(len(tokens), np.float32))
+    return train_fast(lesson, VOCABULARY, SETTINGS, 0, Quiet(), "fast")
 
 
 @pytest.fixture(scope="module")

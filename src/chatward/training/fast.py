@@ -22,20 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from chatward.training.config import Fast
+    from chatward.training.teacher import Lesson
 
 _SUMS: Final = 0.25  # sums are larger than maxima: both begin alike
 _INNER_SHIFT: Final = 16
 _CALIBRATED: Final = 20_000  # texts on which the steps of the channels are chosen
 _PREDICTED: Final = 4096
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What there is to learn. tokens: ids of each text. targets: texts x levels, what the full model says. weights: of each text."""
-
-    tokens: Sequence[Sequence[int]]
-    targets: NDArray[np.float32]
-    weights: NDArray[np.float32]
 
 
 class FastNetwork(nn.Module):
@@ -105,14 +97,14 @@ class _Laid:
 
 
 def train_fast(
-    examples: Examples, vocabulary: int, settings: Fast, seed: int, progress: Progress, stage: str
+    lesson: Lesson, vocabulary: int, settings: Fast, seed: int, progress: Progress, stage: str
 ) -> FastNetwork:
-    """Return a network that has learned *examples*. vocabulary: size of the tokenizer's. stage: what people read."""
+    """Return a network that has learned *lesson*. vocabulary: size of the tokenizer's. stage: what people read."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    laid = _Laid(examples.tokens, vocabulary, settings.shared)
+    laid = _Laid(lesson.tokens, vocabulary, settings.shared)
     network = FastNetwork(table_rows(vocabulary, settings.shared), settings)
-    targets, weights = torch.from_numpy(examples.targets), torch.from_numpy(examples.weights)
+    targets, weights = torch.from_numpy(lesson.targets), torch.from_numpy(lesson.weights)
     rare = torch.optim.SparseAdam([network.table.weight], lr=settings.learning_rate)
     common = torch.optim.Adam(
         [p for p in network.parameters() if p is not network.table.weight], lr=settings.learning_rate / 3

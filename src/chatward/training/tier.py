@@ -18,7 +18,7 @@ from chatward.schema import LABELS, severity
 from chatward.training.agreement import agreements
 from chatward.training.calibrate import fit_scale, softmax
 from chatward.training.config import Recipe
-from chatward.training.fast import Examples, train_fast, whole_numbers
+from chatward.training.fast import train_fast, whole_numbers
 from chatward.training.fast_graph import fast_graph
 from chatward.training.golden import chat
 from chatward.training.loop import Progress
@@ -46,8 +46,7 @@ def make_tier(
     settings = recipe.fast
     assert settings is not None
     lesson = ask(recipe, teacher, texts, work, progress, f"{name}asking the full model")
-    examples = Examples(lesson.tokens, lesson.targets, lesson.weights)
-    network = train_fast(examples, teacher.vocabulary, settings, recipe.seed, progress, f"{name}fast model")
+    network = train_fast(lesson, teacher.vocabulary, settings, recipe.seed, progress, f"{name}fast model")
     arrays = whole_numbers(network, lesson.tokens[: lesson.sent], teacher.vocabulary, settings)
     try:
         fast = FastTier(fast_graph(arrays))
