@@ -243,9 +243,9 @@ def test_golden_rows_keep_the_promise_too() -> None:
     assert agreements(margins, same)["0.99"]["margin"] == 1
     found = agreements(margins, same, [900, 30, 700, 1200], 200)
     assert {share: entry["margin"] for share, entry in found.items()} == {
-        "0.98": 1,
-        "0.99": 701,
-        "0.995": 901,
+        "0.98": 31,
+        "0.99": 901,
+        "0.995": 1201,
         "0.998": 1201,
         "0.999": 1201,
     }

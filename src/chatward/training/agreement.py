@@ -22,8 +22,8 @@ def agreements(
 
     margins: of the fast model's best score to its second, message by message, on messages that it wasn't trained on, each as often as it was sent. same: whether its
     label is the full model's. The margin is the least from which on (differing + 1) / messages is no more than 1 - agreement: one is added, since
-    the margin is chosen on the messages it is counted on. wrong_golden: margins of those of the *golden* rows whose label isn't the full model's: of these rows, too, no more than
-    1 - agreement may differ, since a test holds every later change to that.
+    the margin is chosen on the messages it is counted on. wrong_golden: margins of those of the *golden* rows whose label isn't the full model's: the same holds for these
+    rows, since a test holds every later change to that, on processors that round otherwise.
 
     Each entry: margin; answered, the share of messages the fast model answers; differing, how many of those differ; messages; low, high: the 95 % interval
     of the agreement of all (Clopper and Pearson 1934), messages taken as independent.
@@ -36,7 +36,9 @@ def agreements(
     found: dict[str, dict[str, Any]] = {}
     for agreement in AGREEMENTS:
         fitting = ends[(differing[ends] + 1) / count <= 1 - agreement + 1e-12] if count else ends
-        fitting = fitting[ranked[fitting] > _least(wrong_golden, int((1 - agreement) * golden + 1e-9))]
+        fitting = fitting[
+            ranked[fitting] > _least(wrong_golden, max(int((1 - agreement) * golden + 1e-9) - 1, 0))
+        ]
         if not len(fitting):
             continue
         last = fitting[-1]
