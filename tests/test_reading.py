@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer
 
 from chatward import Detector, artifact
 from chatward.detection import reading
@@ -90,6 +91,30 @@ def test_tokenizers_of_other_kinds(
     assert (None in [ids for _, ids in block.read]) == (name != "bert")
     for (_, ids), (expected, _) in zip(block.read, backend.encode(block.texts), strict=True):
         assert ids in (None, expected)
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        AddedToken("NOOB", single_word=True, normalized=True),
+        AddedToken("oo", single_word=False, normalized=True),
+        AddedToken("n-b", single_word=True, normalized=True),
+        AddedToken("<noob>", special=True),
+        AddedToken("noobs", single_word=True, normalized=True),
+    ],
+    ids=lambda added: added.content,
+)
+def test_added_tokens_are_found_where_the_tokenizer_finds_them(
+    added: AddedToken, trained: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "model"))
+    tokenizer = Tokenizer.from_file(str(folder / artifact.TOKENIZER_FILE))
+    tokenizer.add_tokens([added])
+    tokenizer.save(str(folder / artifact.TOKENIZER_FILE))
+    backend = OnnxBackend(folder, artifact.read_manifest(trained), 1)
+    words = "noob NOOB noobs noobs? n-b <noob> oo loop noobs_x x.noobs".split()
+    expected = [tuple(backend._tokenizer.encode(word, add_special_tokens=False).ids) for word in words]
+    assert backend.encode_words(words) == expected
 
 
 def test_words_are_forgotten_before_they_fill_the_memory(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import onnxruntime as ort
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from chatward import artifact
 from chatward.errors import ModelIntegrityError, UsageError
@@ -66,10 +66,8 @@ class OnnxBackend:
         self.reads_by_word = [type(kind).__name__ for kind in kinds] == _BY_WORD
         self._lowers = self.reads_by_word and self._tokenizer.normalizer.lowercase
         self._model = self._tokenizer.model
-        added = self._tokenizer.get_added_tokens_decoder().values()
-        self._splits_plainly = all(
-            token.special or (token.single_word and token.normalized and token.content.isalnum())
-            for token in added
+        self._splits_plainly = self.reads_by_word and all(
+            map(self._is_plain, self._tokenizer.get_added_tokens_decoder().values())
         )
         empty, word = (self._tokenizer.encode(text).ids for text in ("", "a"))
         opened = next((i for i, (a, b) in enumerate(zip(empty, word, strict=False)) if a != b), len(empty))
@@ -87,6 +85,13 @@ class OnnxBackend:
         for place in left:
             found[place] = tuple(self._tokenizer.encode(words[place], add_special_tokens=False).ids)
         return [ids for ids in found if ids is not None]
+
+    def _is_plain(self, added: AddedToken) -> bool:
+        """Whether `_pieces` knows where *added* stands in a word."""
+        if added.special:
+            return "[" in added.content
+        as_read = self._tokenizer.normalizer.normalize_str(added.content)
+        return added.single_word and added.normalized and added.content.isalnum() and as_read == added.content
 
     def _pieces(self, word: str) -> tuple[int, ...] | None:
         """Return what the tokenizer makes of *word*, in a fraction of the time; None where it may see more in it than letters, digits and signs.

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from chatward.detection.backend import OnnxBackend
@@ -30,10 +28,7 @@ BATCH_TOKENS: Final = 512
 _LONGEST: Final = 256  # characters of a text that is remembered: longer ones are rarely sent again
 _FEW: Final = 32  # texts that one thread has looked at before another has woken
 _AHEAD: Final = 2  # blocks that may wait for the fast model while messages are read
-_GROUP: Final = (
-    BATCH_ROWS // 2
-)  # for each thread, what waits for the full model, until there is enough of like length
-
+_GROUP: Final = 32  # for each thread, what waits for the full model, until there is enough of like length
 
 _Result = TypeVar("_Result")
 
@@ -172,16 +167,19 @@ class Cascade:
         order, laid = self._fast.laid_out(tokens)
         group = [(texts[i][0], tokens[i], texts[i][0] in cut) for i in order]
         said = workers.submit(self._fast.run, laid) if workers else _done(self._fast.run(laid))
-        call.looked.append((group, laid, said))
+        call.looked.append(_Looked(group, laid, said))
 
     def _settle(self, call: _Call, ahead: int = _AHEAD) -> None:
         """Take what the fast model has said: what it is sure of is known, and the rest waits for the full one. ahead: how many blocks need not be done yet."""
-        while call.looked and (len(call.looked) > ahead or call.looked[0][2].done()):
-            group, laid, said = call.looked.popleft()
+        while call.looked and (len(call.looked) > ahead or call.looked[0].said.done()):
+            looked = call.looked.popleft()
+            said = looked.said
             if said.cancel():  # no worker has begun with it
                 assert self._fast is not None
-                said = _done(self._fast.run(laid))
-            for (text, ids, cut), scores, row in zip(group, *(x.tolist() for x in said.result()), strict=True):
+                said = _done(self._fast.run(looked.laid))
+            for (text, ids, cut), scores, row in zip(
+                looked.texts, *(x.tolist() for x in said.result()), strict=True
+            ):
                 _, second, first = sorted(scores)
                 if first - second >= self._margin:
                     call.known[text] = Answer(scores.index(first), (row[0], row[1], row[2]), FAST, cut)
@@ -224,15 +222,17 @@ class Cascade:
         return rows
 
 
-_Looked = tuple[
-    list[tuple[str, list[int], bool]],
-    "Laid",
-    "Future[tuple[NDArray[np.float64], NDArray[np.float64]]]",
-]
-"""A block that the fast model looks at: texts, their token ids and whether they were cut; what it reads; what it says."""
-
 _Texts = list[tuple[str, bool]]
 """Normalised texts of the same token ids, and whether they were cut."""
+
+
+@dataclass
+class _Looked:
+    """A block that the fast model looks at. texts: with their token ids, and whether they were cut. laid: what it reads. said: scores and probabilities."""
+
+    texts: list[tuple[str, list[int], bool]]
+    laid: Laid
+    said: Future[tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
 @dataclass
@@ -272,8 +272,8 @@ def _call() -> Iterator[_Call]:
     try:
         yield call
     except BaseException:
-        for _, _, said in call.looked:
-            said.cancel()
+        for looked in call.looked:
+            looked.said.cancel()
         for batch in call.batches:
             batch.rows.cancel()
         raise
