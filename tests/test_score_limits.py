@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,15 +151,15 @@ def test_progress_shows_on_a_terminal_only(tiny_model: Path, tmp_path: Path) -> 
 # Properties, with a detector that answers at once
 
 
-def answer(texts: list[str]) -> list[Prediction]:
+def answers(batches: Iterable[list[str]]) -> Iterator[list[Prediction]]:
     shares = dict(zip(LABELS, (0.25, 0.25, 0.5), strict=True))
-    return [Prediction("toxic", shares, "full", False) for _ in texts]
+    return ([Prediction("toxic", shares, "full", False) for _ in texts] for texts in batches)
 
 
 def scored(folder: Path, source: str, out: str) -> Tally:
     reader = open_reader(folder / source, "message")
     try:
-        return score_rows(reader, Outputs(folder / out, folder / source), answer)
+        return score_rows(reader, Outputs(folder / out, folder / source), answers)
     finally:
         reader.close()
 

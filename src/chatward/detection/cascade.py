@@ -9,7 +9,6 @@ import os
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
@@ -119,24 +118,40 @@ class Cascade:
 
     def answers(self, blocks: Iterable[Block]) -> list[Answer]:
         """Return the answers to all texts of *blocks*, in order."""
-        with _call() as call:
-            for block in blocks:
-                self._begin(call, block)
-            self._finish(call)
-        answers = list(map(call.known.__getitem__, call.order))
-        # In the order in which they were asked for last.
-        last = reversed(dict.fromkeys(reversed(call.order)))
-        self.cache.put((text, call.known[text]) for text in last)
-        for place in call.cut:
-            answers[place] = answers[place]._replace(truncated=True)
-        return answers
+        (found,) = self.each((blocks,))
+        return found
+
+    def each(self, calls: Iterable[Iterable[Block]]) -> Iterator[list[Answer]]:
+        """Yield what `answers` returns of each of *calls*, in order. What one of them left to the full model is done while the next is read."""
+        begun = deque[_Call]()  # two at most
+        try:
+            for blocks in calls:
+                begun.append(_Call(before=begun[-1] if begun else None))
+                for block in blocks:
+                    self._begin(begun[-1], block)
+                self._hand_out(begun[-1])
+                if len(begun) > 1:
+                    found = self._finish(begun[0])
+                    begun.popleft()
+                    yield found
+            for call in begun:
+                yield self._finish(call)
+        except BaseException:
+            for call in begun:
+                call.cancel()
+            raise
 
     def full(self, texts: Sequence[str]) -> list[Answer]:
         """Return the full model's answers to *texts*, whatever was remembered; nothing is."""
-        with _call() as call:
+        call = _Call()
+        try:
             for text, (ids, cut) in zip(texts, self._backend.encode(list(texts)), strict=True):
                 call.wait(text, ids, cut)
-            self._finish(call)
+            self._hand_out(call)
+            self._collect(call)
+        except BaseException:
+            call.cancel()
+            raise
         return [call.known[text] for text in texts]
 
     def _begin(self, call: _Call, block: Block) -> None:
@@ -145,6 +160,11 @@ class Cascade:
         call.order += block.texts
         known, asked = call.known, call.asked
         new = {text: ids for text, ids in block.read if text not in known and text not in asked}
+        if call.before and (again := [text for text in new if call.before.has(text)]):
+            call.again.update(again)
+            asked.update(again)
+            for text in again:
+                del new[text]
         if len(self.cache):
             found = self.cache.get(new)
             known |= found
@@ -195,11 +215,28 @@ class Cascade:
         tokens = [encoded[text][0] if ids is None else ids for text, ids in texts]
         return tokens, {text for text, (_, cut) in encoded.items() if cut}
 
-    def _finish(self, call: _Call) -> None:
-        """Let the full model read what is left of *call*, beside the workers, and wait for them."""
+    def _hand_out(self, call: _Call) -> None:
+        """Give the workers all that the fast model isn't sure of in *call*, which has no further blocks."""
         self._settle(call, 0)
         alone = len(call.unsure) == 1 and not call.batches  # a worker would take longer to wake
         self._ask_full(call, min(BATCH_ROWS, -(-len(call.unsure) // self._backend.threads)), alone)
+
+    def _finish(self, call: _Call) -> list[Answer]:
+        """Return the answers of *call*; the one before it is finished."""
+        self._collect(call)
+        if call.before:
+            call.known |= {text: call.before.known[text] for text in call.again}
+            call.before = None
+        answers = list(map(call.known.__getitem__, call.order))
+        # In the order in which they were asked for last.
+        last = reversed(dict.fromkeys(reversed(call.order)))
+        self.cache.put((text, call.known[text]) for text in last)
+        for place in call.cut:
+            answers[place] = answers[place]._replace(truncated=True)
+        return answers
+
+    def _collect(self, call: _Call) -> None:
+        """Do what no worker has begun of *call*, and wait for the rest."""
         for batch in reversed(call.batches):
             if batch.rows.cancel():  # no worker has begun with it
                 batch.rows = _done(self._full_rows(batch.ids))
@@ -249,7 +286,7 @@ class _Call:
     """One call.
 
     cut: places in order of texts that are but the beginning of what was sent. known: text -> answer. asked: texts under way, or answered. looked: what the fast model reads.
-    unsure: token ids -> texts that wait for the full model. batches: what the full model reads or has read.
+    unsure: token ids -> texts that wait for the full model. batches: what the full model reads or has read. before: a call that is finished first; again: texts that it knows by then.
     """
 
     order: list[str] = field(default_factory=list)
@@ -259,24 +296,23 @@ class _Call:
     unsure: dict[tuple[int, ...], _Texts] = field(default_factory=dict)
     looked: deque[_Looked] = field(default_factory=deque)
     batches: list[_Batch] = field(default_factory=list)
+    before: _Call | None = None
+    again: set[str] = field(default_factory=set)
+
+    def has(self, text: str) -> bool:
+        """Say whether *text* is answered once this call is finished."""
+        return text in self.known or text in self.asked
+
+    def cancel(self) -> None:
+        """Leave undone what nobody waits for any more."""
+        for looked in self.looked:
+            looked.said.cancel()
+        for batch in self.batches:
+            batch.rows.cancel()
 
     def wait(self, text: str, ids: list[int], cut: bool) -> None:
         """Let *text* wait for the full model. Texts that differ only in what the tokenizer folds, such as case, are the same to it."""
         self.unsure.setdefault(tuple(ids), []).append((text, cut))
-
-
-@contextmanager
-def _call() -> Iterator[_Call]:
-    """Give a call; where something goes wrong, what nobody waits for any more isn't done."""
-    call = _Call()
-    try:
-        yield call
-    except BaseException:
-        for looked in call.looked:
-            looked.said.cancel()
-        for batch in call.batches:
-            batch.rows.cancel()
-        raise
 
 
 def _done(result: _Result) -> Future[_Result]:

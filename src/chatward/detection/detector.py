@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from chatward.fast import LONGEST, FastTier
 from chatward.schema import DEFAULT_BUDGET, LABELS, Explanation, Prediction, Threshold, Thresholds
 from chatward.text import normalise_with_offsets
 
-CACHE_MESSAGES: Final = 1 << 16
+CACHE_MESSAGES: Final = 1 << 15
 CHUNK_MESSAGES: Final = 16384
 _BLOCK: Final = 1024
 
@@ -139,6 +139,23 @@ class Detector:
         while block := list(islice(source, chunk)):
             yield from map(_prediction, self._cascade.answers(self._read(block, read)))
             read += len(block)
+
+    def predict_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[list[Prediction]]:
+        """Classify any number of batches of messages in constant memory; for each the list of its predictions, in order.
+
+        Faster than `predict` on one after the other: while the models answer one batch the next is read, so answers come a batch late. A few thousand messages a batch keep all cores busy.
+        Raises as `predict` does.
+        """
+        for answers in self._cascade.each(self._batches(batches)):
+            yield list(map(_prediction, answers))
+
+    def _batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Iterator[Block]]:
+        read = 0
+        for batch in batches:
+            if isinstance(batch, str | bytes):
+                self.predict(batch)  # says what is wrong
+            yield self._read(batch, read)
+            read += len(batch)
 
     def forget(self) -> None:
         """Forget all answers that are remembered (`load`'s *cache*)."""

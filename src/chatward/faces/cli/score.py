@@ -68,7 +68,7 @@ def score(
             detector = Detector.load(model, threads=threads, agreement=agreement)
             threshold = None if budget is None else detector.thresholds[budget]
             bar.scoring()
-            tally = score_rows(reader, outputs, detector.predict, bar.show, threshold)
+            tally = score_rows(reader, outputs, detector.predict_batches, bar.show, threshold)
             seconds = bar.seconds
     finally:
         reader.close()

@@ -23,7 +23,7 @@ ADDED_COLUMNS: Final = ("label", *PROBABILITY_COLUMNS)
 FLAGGED_COLUMN: Final = "flagged"
 """The column after them where messages are flagged from a threshold on."""
 
-BLOCK_ROWS: Final = 2048
+BLOCK_ROWS: Final = 4096
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 ROW_BYTES: Final = 8 * 1024 * 1024
 """A longer row of a CSV or JSONL file is rejected, so that no row can fill the memory."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from chatward.faces.tables.formats import format_of, open_writer
 from chatward.faces.tables.outputs import Outputs
 from chatward.faces.tables.rows import Block, Reader
 from chatward.schema import LABELS, Prediction, Threshold
+
+Predict = Callable[[Iterable[list[str]]], Iterable[Sequence[Prediction]]]
 
 
 @dataclass
@@ -30,13 +32,13 @@ class Tally:
 def score_rows(
     reader: Reader,
     outputs: Outputs,
-    predict: Callable[[list[str]], Sequence[Prediction]],
+    predict: Predict,
     tick: Callable[[Tally], None] = lambda _: None,
     threshold: Threshold | None = None,
 ) -> Tally:
     """Score every row of *reader* into *outputs*, in order: rows in = `Tally.rows` + `Tally.rejects`.
 
-    predict: messages -> one prediction each, in order. tick: called after each block and, where a
+    predict: lists of messages -> for each a list of one prediction each, in order. tick: called after each block and, where a
     JSONL file becomes another format, also while its columns are being gathered. threshold: from which on messages are flagged, in a column of their own; *reader* was opened for it.
     Raises DataError and its kinds, OutputError, MissingExtraError, and what *predict* raises. On
     any of them, and on KeyboardInterrupt, an earlier OUT stays as it was and nothing else is left.
@@ -74,16 +76,14 @@ def score_rows(
     return tally
 
 
-def _predicted(
-    reader: Reader, predict: Callable[[list[str]], Sequence[Prediction]]
-) -> Iterator[tuple[Block, Sequence[Prediction]]]:
-    """Yield each block with its predictions. While one is written, the next is read and predicted."""
-    with ThreadPoolExecutor(1, "chatward-score") as ahead:
-        waiting: tuple[Block, Future[Sequence[Prediction]]] | None = None
+def _predicted(reader: Reader, predict: Predict) -> Iterator[tuple[Block, Sequence[Prediction]]]:
+    """Yield each block with its predictions. *predict* may read blocks ahead."""
+    waiting = deque[Block]()
+
+    def texts() -> Iterator[list[str]]:
         for block in reader.blocks():
-            following = (block, ahead.submit(predict, block.texts))
-            if waiting:
-                yield waiting[0], waiting[1].result()
-            waiting = following
-        if waiting:
-            yield waiting[0], waiting[1].result()
+            waiting.append(block)
+            yield block.texts
+
+    for predictions in predict(texts()):
+        yield waiting.popleft(), predictions
