@@ -7,9 +7,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from chatward import Detector, artifact
+from chatward.fast import FastTier
+from chatward.text import normalise
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -78,3 +84,29 @@ def tiny_model(trained: Path) -> Path:
 def model_copy(trained: Path, tmp_path: Path) -> Path:
     """A copy of the model folder that a test may spoil."""
     return Path(shutil.copytree(trained, tmp_path / "model"))
+
+
+WORDS = "gg wp noob you are a feeder report mid fuck this game idiot nice ez lol team thanks carry".split()
+
+
+@pytest.fixture(scope="session")
+def chat_texts() -> list[str]:
+    rng = np.random.default_rng(0)
+    return [" ".join(rng.choice(WORDS, rng.integers(1, 9))) for _ in range(600)]
+
+
+@pytest.fixture(scope="session")
+def two_tiers(trained: Path, chat_texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model, its fast one answering about half of *chat_texts*."""
+    folder = Path(shutil.copytree(trained, tmp_path_factory.mktemp("cascade") / "model"))
+    manifest = artifact.read_manifest(folder)
+    backend = Detector.load(folder)._backend
+    fast = FastTier.load(folder / artifact.FAST_FILE)
+    scores = np.sort(
+        fast.scores([ids for ids, _ in backend.encode([normalise(t) for t in chat_texts])]), axis=1
+    )
+    middle = int(np.median(scores[:, 2] - scores[:, 1]))
+    artifact.seal(
+        folder, replace(manifest, agreement={"0.9": {"margin": middle}, "0.95": {"margin": 2 * middle}})
+    )
+    return folder

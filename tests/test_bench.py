@@ -92,3 +92,10 @@ def test_an_agreement_that_the_model_cannot_promise(chatward: Run, trained: Path
     done = chatward("bench", lines, "--model", trained, "--agreement", "0.9999")
     assert done.returncode == 2
     assert "can't promise an agreement of 0.9999" in done.stderr
+
+
+def test_bench_needs_its_extra(chatward: Run, lines: Path, tmp_path: Path) -> None:
+    (tmp_path / "sklearn.py").write_text("raise ModuleNotFoundError(name='sklearn')")
+    done = chatward("bench", lines, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 60
+    assert '`chatward bench` needs the "lab" extra: pip install "chatward[lab]" (sklearn isn\'t' in done.stderr

@@ -30,6 +30,18 @@ def again(chatward: Run, trained: Path, tmp_path_factory: pytest.TempPathFactory
     return folder / "model"
 
 
+def test_the_card_says_what_it_cost(again: Path) -> None:
+    card = (again / artifact.CARD_FILE).read_text(encoding="utf-8")
+    spent = json.loads((again / artifact.RUN_FILE).read_text(encoding="utf-8"))["distilled"]["emissions"]
+    assert f"| `chatward distil`, {spent['duration_s'] / 60:.1f} min | " in card
+    assert "| training, " in card
+
+
+def test_help_names_the_parts_of_a_recipe(chatward: Run) -> None:
+    said = " ".join(chatward("distil", "--help").stdout.replace("│", "").split())
+    assert "TOML recipe whose [shallow] and [fast] say what is made" in said
+
+
 def test_only_the_fast_tier_is_new(again: Path, trained: Path) -> None:
     old, new = artifact.read_manifest(trained), artifact.read_manifest(again)
     changed = {name for name in new.files if new.files[name] != old.files.get(name)}

@@ -65,6 +65,16 @@ def test_token_ids_are_those_of_the_whole_text(backend: OnnxBackend, messages: l
     assert reader.read(["gg wp noob"]).read[0][1] is not None
 
 
+def test_no_more_words_are_remembered_than_there_is_room_for(
+    backend: OnnxBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_REMEMBERED", 40)
+    reader = Reader(backend, NORMALISER_VERSION)
+    for message in (" ".join(f"{a}{b}" for a in "bcdfgh" for b in "aeiouqwrtz"), "gg wp", "n00b"):
+        assert reader.read([message]).texts == [normalise(message)]
+        assert len(reader._known) <= 40
+
+
 def test_a_message_is_read_once_a_call(backend: OnnxBackend) -> None:
     reader, seen = Reader(backend, NORMALISER_VERSION), dict[str, str]()
     first = reader.read(["n00b", "gg", "n00b"], seen)

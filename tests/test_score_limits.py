@@ -23,6 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chatward import Detector
 from chatward.errors import DataError
 from chatward.faces.tables import csv_rows
 from chatward.faces.tables.formats import open_reader
@@ -246,3 +247,17 @@ def test_a_file_that_changes_meanwhile_is_an_error(tmp_path: Path) -> None:
         for block in reader.blocks():
             block.values()
     reader.close()
+
+
+def test_both_tiers_score_a_file_and_it_is_told_who_answered(
+    chatward: Run, trained: Path, tmp_path: Path
+) -> None:
+    texts = [f"gg wp {word} {n}" for n in range(50) for word in ("noob", "team", "mid", "feeder")]
+    (tmp_path / "in.csv").write_text("message\n" + "".join(f"{text}\n" for text in texts))
+    options = ("--model", trained, "--agreement", "0.97")
+    done = chatward("score", "in.csv", "--out", "out.csv", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = Detector.load(trained, agreement=0.98).predict(texts)
+    fast = 100 * sum(p.tier == "fast" for p in expected) / len(expected)
+    assert f"The fast model answered {fast:.1f} %, at an agreement of 0.98 with the full one" in done.stderr
+    assert [row[1] for row in csv_of(tmp_path / "out.csv")[1:]] == [p.label for p in expected]

@@ -177,7 +177,7 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
     except OSError as error:
         raise ManifestError(f"{str(path)!r} can't be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"{str(path)!r} isn't valid JSON ({error}): get the model folder again") from None
     return _checked(raw, path)
 
@@ -230,8 +230,8 @@ def _checked(raw: Any, path: Path) -> Manifest:
     for key, kind in types.items():
         if not isinstance(raw.get(key), kind) or isinstance(raw[key], bool):
             raise bad(f"has no usable {key!r} (found {raw.get(key)!r})")
-    if not 0 < raw["temperature"] < float("inf"):
-        raise bad(f"has temperature {raw['temperature']!r}, which isn't a positive number")
+    if not 1e-3 < raw["temperature"] < 1e3:
+        raise bad(f"has temperature {raw['temperature']!r}, which isn't between 0.001 and 1000")
     if not 8 <= raw["max_tokens"] <= 100_000 or raw["pad_id"] < 0:
         raise bad(f"has max_tokens {raw['max_tokens']!r} and pad_id {raw['pad_id']!r}, out of range")
     for name, digest in raw["files"].items():
@@ -251,11 +251,8 @@ def _checked(raw: Any, path: Path) -> Manifest:
             "get the model folder again, or train a new one"
         )
     thresholds = raw.get("thresholds", {})
-    if not isinstance(thresholds, dict):
-        raise bad(f"has no usable 'thresholds' (found {thresholds!r})")
-    for budget, found in thresholds.items():
-        if not _usable(budget, found):
-            raise bad(f"has an unusable threshold for {budget!r} wrong flags ({found!r})")
+    if problem := _unusable(thresholds):
+        raise bad(problem)
     agreement = raw.get("agreement", {})
     if not isinstance(agreement, dict) or bool(agreement) != (FAST_FILE in raw["files"]):
         raise bad(f"has an 'agreement' that doesn't go with its files (found {agreement!r})")
@@ -265,11 +262,8 @@ def _checked(raw: Any, path: Path) -> Manifest:
         if not _is_share(share) or not isinstance(margin, int) or isinstance(margin, bool) or margin < 1:
             raise bad(f"has an unusable margin for an agreement of {share!r} ({margin!r})")
         margins.append((float(share), margin))
-        for budget, limit in (found.get("thresholds") or {}).items():
-            if not _usable(budget, limit):
-                raise bad(
-                    f"has an unusable threshold for {budget!r} wrong flags at agreement {share} ({limit!r})"
-                )
+        if problem := _unusable(found.get("thresholds", {})):
+            raise bad(f"{problem} at agreement {share}")
     margins.sort()
     if any(low > high for (_, low), (_, high) in itertools.pairwise(margins)):
         raise bad("asks for a smaller margin where more agreement is promised")
@@ -279,22 +273,44 @@ def _checked(raw: Any, path: Path) -> Manifest:
 
 
 def _is_share(text: str) -> bool:
+    """Whether *text* is a share of messages as it is written here, so that none stands there twice."""
     try:
-        return 0.5 <= float(text) < 1
+        return 0.5 <= float(text) < 1 and text == f"{float(text):g}" and text != "1"
     except ValueError:
         return False
 
 
+def _unusable(thresholds: Any) -> str:
+    """Return what is wrong with *thresholds*, by budget; "" where nothing is."""
+    if not isinstance(thresholds, dict):
+        return f"has no usable 'thresholds' (found {thresholds!r})"
+    for budget, found in thresholds.items():
+        if not _usable(budget, found):
+            return f"has an unusable threshold for {budget!r} wrong flags ({found!r})"
+    if len(set(map(float, thresholds))) < len(thresholds):
+        return f"has two thresholds for the same wrong flags ({', '.join(map(repr, thresholds))})"
+    return ""
+
+
 def _usable(budget: str, found: Any) -> bool:
     """Return whether *found* is a whole threshold: 0 <= low <= threshold <= high <= 1, and what is known of it."""
-    numbers = ("low", "threshold", "high", "flags_low", "flags_high", "lines", "groups")
     try:
-        if found["score"] == SEVERITY and isinstance(found["extrapolated"], bool) and 0 < float(budget) < 1000:
-            low, threshold, high, fewest, most, lines, groups = (float(found[key]) for key in numbers)
-            return 0 <= low <= threshold <= high <= 1 and 0 <= fewest <= most <= 1000 and 0 < groups <= lines
+        numbers = [found[key] for key in ("low", "threshold", "high", "flags_low", "flags_high")]
+        counts = [found["lines"], found["groups"]]
+        if found["score"] != SEVERITY or not isinstance(found["extrapolated"], bool):
+            return False
+        if not all(type(n) in (int, float) for n in numbers) or not all(type(n) is int for n in counts):
+            return False
+        low, threshold, high, fewest, most = numbers
+        lines, groups = counts
+        return (
+            0 < float(budget) < 1000
+            and 0 <= low <= threshold <= high <= 1
+            and 0 <= fewest <= most <= 1000
+            and 0 < groups <= lines
+        )
     except (KeyError, TypeError, ValueError):
-        pass
-    return False
+        return False
 
 
 def _seal_of(raw: dict[str, Any]) -> str:

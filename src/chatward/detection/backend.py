@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chatward.artifact import Manifest
 
 
+_INPUTS: Final = [("attention_mask", "tensor(int64)", 2), ("input_ids", "tensor(int64)", 2)]
 _PARTS: Final = re.compile(r"[A-Za-z0-9]+|[^A-Za-z0-9]")
 _BY_WORD: Final = ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
 
@@ -60,6 +61,15 @@ class OnnxBackend:
             )
         except Exception as error:  # both libraries raise bare Exception subclasses of their own
             raise ModelIntegrityError(f"{str(folder)!r} doesn't load: {error}") from error
+        put = sorted((value.name, value.type, len(value.shape)) for value in self._session.get_inputs())
+        if put != _INPUTS or "logits" not in [value.name for value in self._session.get_outputs()]:
+            raise ModelIntegrityError(
+                f"{str(folder / artifact.GRAPH_FILE)!r} takes {put}, and a full model token ids and a mask: get the model folder again"
+            )
+        if self._pad_id >= self.vocabulary:
+            raise ModelIntegrityError(
+                f"{str(folder)!r} pads with token {self._pad_id}, and its tokenizer has {self.vocabulary}: get the model folder again"
+            )
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(manifest.max_tokens)
         kinds = (self._tokenizer.normalizer, self._tokenizer.pre_tokenizer, self._tokenizer.model)

@@ -6,14 +6,16 @@ A message's answer, and who gives it, depend on its text alone: the fast model's
 from __future__ import annotations
 
 import os
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from threading import Lock
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
+from weakref import WeakSet
 
 import numpy as np
+
+from chatward.detection.cache import Answer, Cache
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,21 +26,12 @@ if TYPE_CHECKING:
 
 BATCH_ROWS: Final = 64
 BATCH_TOKENS: Final = 512
-_LONGEST: Final = 256  # characters of a text that is remembered: longer ones are rarely sent again
 _FEW: Final = 32  # texts that one thread has looked at before another has woken
 _AHEAD: Final = 2  # blocks that may wait for the fast model while messages are read
 _GROUP: Final = 32  # for each thread, what waits for the full model, until there is enough of like length
 
+_Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
-
-
-class Answer(NamedTuple):
-    """level: the most probable, its id. probabilities: of the three levels. tier: who answered. truncated: whether only the beginning was read."""
-
-    level: int
-    probabilities: tuple[float, float, float]
-    tier: str
-    truncated: bool
 
 
 _Read = tuple[str, list[int] | None]
@@ -46,47 +39,6 @@ _Read = tuple[str, list[int] | None]
 
 FAST: Final = "fast"
 FULL: Final = "full"
-
-
-class Cache:
-    """The answers to the texts that were asked for last. size: how many. Every method may be called from several threads at once."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._held: OrderedDict[str, Answer] = OrderedDict()
-        self._lock = Lock()
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._held.clear()
-
-    def get(self, texts: Iterable[str]) -> dict[str, Answer]:
-        """Return the answers there are to *texts*."""
-        found = {}
-        with self._lock:
-            for text in texts:
-                if (answer := self._held.get(text)) is not None:
-                    self._held.move_to_end(text)
-                    found[text] = answer
-        return found
-
-    def put(self, answers: Iterable[tuple[str, Answer]]) -> None:
-        """Keep *answers*, and forget those not asked for for longest."""
-        if not self.size:
-            return
-        with self._lock:
-            for text, answer in answers:
-                if len(text) > _LONGEST:
-                    continue
-                if text in self._held:
-                    self._held.move_to_end(text)
-                self._held[text] = answer
-                if len(self._held) > self.size:
-                    self._held.popitem(last=False)
 
 
 class Cascade:
@@ -104,17 +56,29 @@ class Cascade:
         self._backend = backend
         self._temperature = temperature
         self._fast, self._margin = fast, margin
-        self._pool, self._process = self._new_pool(), os.getpid()
+        self._workers = self._new_workers()
+        _living.add(self)
 
-    def _new_pool(self) -> ThreadPoolExecutor | None:
-        threads = self._backend.threads
-        return ThreadPoolExecutor(threads, "chatward") if threads > 1 else None
+    def _new_workers(self) -> ThreadPoolExecutor | None:
+        threads = self._backend.threads - 1  # the calling one works too
+        return ThreadPoolExecutor(threads, "chatward") if threads else None
 
-    @property
-    def _workers(self) -> ThreadPoolExecutor | None:
-        if self._process != os.getpid():  # a forked process has its parent's pool, but not its threads
-            self._pool, self._process = self._new_pool(), os.getpid()
-        return self._pool
+    def after_fork(self) -> None:
+        """Make do without what a forked process has of its parent: workers that aren't there, and a lock that one of them may hold."""
+        self.cache.renew_lock()
+        self._workers = self._new_workers()
+
+    def _submit(self, function: Callable[[_Argument], _Result], argument: _Argument) -> Future[_Result]:
+        """Let a worker do it; this thread, where there is none."""
+        if (workers := self._workers) is None:
+            return _done(function(argument))
+        try:
+            return workers.submit(function, argument)
+        except RuntimeError:  # no further thread is allowed, or the interpreter is ending
+            # What stood in line for that thread is cancelled, and done by who waits for it.
+            workers.shutdown(wait=False, cancel_futures=True)
+            self._workers = self._new_workers()
+            return _done(function(argument))
 
     def answers(self, blocks: Iterable[Block]) -> list[Answer]:
         """Return the answers to all texts of *blocks*, in order."""
@@ -122,24 +86,40 @@ class Cascade:
         return found
 
     def each(self, calls: Iterable[Iterable[Block]]) -> Iterator[list[Answer]]:
-        """Yield what `answers` returns of each of *calls*, in order. What one of them left to the full model is done while the next is read."""
-        begun = deque[_Call]()  # two at most
+        """Yield what `answers` returns of each of *calls*, in order. Workers do what one of them left to the full model while the next is read; where that fails, those before it are answered first."""
+        failed = list[Exception]()
+        ahead = 1 if self._workers else 0
+        begun = deque[_Call]()
         try:
-            for blocks in calls:
-                begun.append(_Call(before=begun[-1] if begun else None))
-                for block in blocks:
-                    self._begin(begun[-1], block)
-                self._hand_out(begun[-1])
-                if len(begun) > 1:
-                    found = self._finish(begun[0])
-                    begun.popleft()
-                    yield found
-            for call in begun:
-                yield self._finish(call)
+            for call in self._begun(calls, failed):
+                begun.append(call)
+                if len(begun) > ahead:
+                    yield self._finish(begun)
+            while begun:
+                yield self._finish(begun)
         except BaseException:
             for call in begun:
                 call.cancel()
             raise
+        if failed:
+            raise failed[0]
+
+    def _begun(self, calls: Iterable[Iterable[Block]], failed: list[Exception]) -> Iterator[_Call]:
+        """Yield each of *calls*, read and handed out. What goes wrong ends them, and is added to *failed*."""
+        last: _Call | None = None
+        try:
+            for blocks in calls:
+                last = _Call(before=last)
+                try:
+                    for block in blocks:
+                        self._begin(last, block)
+                    self._hand_out(last)
+                except BaseException:
+                    last.cancel()
+                    raise
+                yield last
+        except Exception as error:
+            failed.append(error)
 
     def full(self, texts: Sequence[str]) -> list[Answer]:
         """Return the full model's answers to *texts*, whatever was remembered; nothing is."""
@@ -183,10 +163,10 @@ class Cascade:
             for (text, _), ids in zip(texts, tokens, strict=True):
                 call.wait(text, ids, text in cut)
             return
-        workers = self._workers if len(texts) > _FEW else None
         order, laid = self._fast.laid_out(tokens)
         group = [(texts[i][0], tokens[i], texts[i][0] in cut) for i in order]
-        said = workers.submit(self._fast.run, laid) if workers else _done(self._fast.run(laid))
+        run = self._fast.run
+        said = self._submit(run, laid) if len(texts) > _FEW else _done(run(laid))
         call.looked.append(_Looked(group, laid, said))
 
     def _settle(self, call: _Call, ahead: int = _AHEAD) -> None:
@@ -221,9 +201,11 @@ class Cascade:
         alone = len(call.unsure) == 1 and not call.batches  # a worker would take longer to wake
         self._ask_full(call, min(BATCH_ROWS, -(-len(call.unsure) // self._backend.threads)), alone)
 
-    def _finish(self, call: _Call) -> list[Answer]:
-        """Return the answers of *call*; the one before it is finished."""
+    def _finish(self, begun: deque[_Call]) -> list[Answer]:
+        """Take the first of *begun* out and return its answers."""
+        call = begun[0]
         self._collect(call)
+        begun.popleft()
         if call.before:
             call.known |= {text: call.before.known[text] for text in call.again}
             call.before = None
@@ -249,9 +231,8 @@ class Cascade:
         """Hand what waits to the workers, in batches of like length and at most *rows*. alone: this thread does it."""
         waiting, call.unsure = call.unsure, {}
         order = sorted(waiting, key=len)
-        workers = None if alone else self._workers
         for ids in _batches(order, rows):
-            found = workers.submit(self._full_rows, ids) if workers else _done(self._full_rows(ids))
+            found = _done(self._full_rows(ids)) if alone else self._submit(self._full_rows, ids)
             call.batches.append(_Batch([waiting[row] for row in ids], ids, found))
 
     def _full_rows(self, batch: list[tuple[int, ...]]) -> list[list[float]]:
@@ -313,6 +294,18 @@ class _Call:
     def wait(self, text: str, ids: list[int], cut: bool) -> None:
         """Let *text* wait for the full model. Texts that differ only in what the tokenizer folds, such as case, are the same to it."""
         self.unsure.setdefault(tuple(ids), []).append((text, cut))
+
+
+_living = WeakSet[Cascade]()
+
+
+def _after_fork() -> None:
+    for cascade in list(_living):
+        cascade.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _done(result: _Result) -> Future[_Result]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Final
 
 from chatward import artifact
 from chatward.detection.backend import OnnxBackend, usable_cores
-from chatward.detection.cascade import Answer, Cascade
+from chatward.detection.cache import Answer
+from chatward.detection.cascade import Cascade
 from chatward.detection.explain import explain
 from chatward.detection.reading import Block, Reader
 from chatward.errors import MessageTypeError, ModelIntegrityError, UsageError
@@ -116,11 +117,7 @@ class Detector:
         than fits, use `predict_stream`.
         Raises MessageTypeError for a bare ``str`` and for any message that isn't one.
         """
-        if isinstance(messages, str | bytes):
-            raise MessageTypeError(
-                f"predict takes a list of messages, not one {type(messages).__name__}: put it in a list, "
-                'as in predict(["gg ez"])'
-            )
+        _refuse_one(messages, "predict")
         answers = self._cascade.answers(self._read(messages))
         return [_prediction(answer) for answer in answers]
 
@@ -130,8 +127,7 @@ class Detector:
         chunk: how many messages are read ahead and worked on together; answers come a chunk late.
         Raises as `predict` does.
         """
-        if isinstance(messages, str | bytes):
-            self.predict(messages)  # says what is wrong
+        _refuse_one(messages, "predict_stream")
         if chunk < 1:
             raise UsageError(f"chunk is {chunk}: give how many messages to work on together, 1 or more")
         source = iter(messages)
@@ -140,22 +136,24 @@ class Detector:
             yield from map(_prediction, self._cascade.answers(self._read(block, read)))
             read += len(block)
 
-    def predict_batches(self, batches: Iterable[Sequence[str]]) -> Iterator[list[Prediction]]:
+    def predict_batches(self, batches: Iterable[Iterable[str]]) -> Iterator[list[Prediction]]:
         """Classify any number of batches of messages in constant memory; for each the list of its predictions, in order.
 
-        Faster than `predict` on one after the other: while the models answer one batch the next is read, so answers come a batch late. A few thousand messages a batch keep all cores busy.
-        Raises as `predict` does.
+        Faster than `predict` on one after the other: with more than one thread the next batch is read while the models answer this one, so answers come a batch late. A few thousand messages a
+        batch keep all cores busy. What is returned belongs to the process that asked for it, and to none forked from that.
+        Raises as `predict` does, once the batches before are answered.
         """
+        _refuse_one(batches, "predict_batches", "lists of messages")
         for answers in self._cascade.each(self._batches(batches)):
             yield list(map(_prediction, answers))
 
-    def _batches(self, batches: Iterable[Sequence[str]]) -> Iterator[Iterator[Block]]:
+    def _batches(self, batches: Iterable[Iterable[str]]) -> Iterator[Iterator[Block]]:
         read = 0
         for batch in batches:
-            if isinstance(batch, str | bytes):
-                self.predict(batch)  # says what is wrong
-            yield self._read(batch, read)
-            read += len(batch)
+            _refuse_one(batch, "each batch of predict_batches")
+            messages = list(batch)
+            yield self._read(messages, read)
+            read += len(messages)
 
     def forget(self) -> None:
         """Forget all answers that are remembered (`load`'s *cache*)."""
@@ -203,6 +201,8 @@ class Detector:
 
 def _margin(manifest: artifact.Manifest, agreement: float) -> tuple[float, int]:
     """Return the agreement that *manifest* keeps to where *agreement* is asked for, and from which margin on the fast model answers then."""
+    if isinstance(agreement, bool) or not isinstance(agreement, int | float):
+        raise UsageError(f"agreement is {agreement!r}: give a number above 0 and up to 1, as 0.995")
     held = {float(share): int(found["margin"]) for share, found in manifest.agreement.items()}
     if agreement == 1:
         return 1.0, 0
@@ -213,10 +213,20 @@ def _margin(manifest: artifact.Manifest, agreement: float) -> tuple[float, int]:
         can = (
             f"up to {max(held):g}, or 1 for the full model always"
             if held
-            else "1, the full model always: it has no fast one"
+            else "1, which is the full model always, since it has no fast one"
         )
         raise UsageError(f"the model {manifest.name!r} can't promise an agreement of {agreement:g}: give {can}")
     return kept, held[kept]
+
+
+def _refuse_one(messages: object, what: str, of: str = "a list of messages") -> None:
+    """Raise MessageTypeError where *messages* isn't many. what: takes them. of: what it takes."""
+    if isinstance(messages, str | bytes):
+        raise MessageTypeError(
+            f'{what} takes {of}, not one {type(messages).__name__}: put it in a list, as in ["gg ez"]'
+        )
+    if not isinstance(messages, Iterable):
+        raise MessageTypeError(f"{what} takes {of}, not {_shown(messages)} ({type(messages).__name__})")
 
 
 def _prediction(answer: Answer) -> Prediction:

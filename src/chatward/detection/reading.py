@@ -6,7 +6,7 @@ Chat repeats its words far more than its lines, so what the normaliser and the t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from chatward.text import NORMALISER_VERSION, normalise
@@ -78,8 +78,8 @@ class Reader:
         return read
 
     def _learn(self, words: Iterable[str]) -> None:
-        """Remember the token ids of those of *words* that the normaliser leaves alone; None of others, and nothing of very long ones."""
-        short = [word for word in words if len(word) <= LONGEST_WORD]
+        """Remember the token ids of those of *words* that the normaliser leaves alone; None of others, and nothing of very long ones, or of more than are ever kept."""
+        short = [word for word in islice(words, _REMEMBERED) if len(word) <= LONGEST_WORD]
         stay = [word for word in short if word and word.isascii() and alone(word) == word]
         if len(self._known) + len(short) > _REMEMBERED:
             self._known.clear()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chatward import artifact, carbon
-from chatward.detection.detector import Detector
+from chatward.detection.detector import CACHE_MESSAGES, Detector
 from chatward.evaluation.metrics import macro_f1
 from chatward.lab.once import BATCHED, SINGLE, Job, run
 from chatward.lab.reference import Reference
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _FULL_CALLS = 2000
 _ASKED = 0.995
-_CACHE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def _round(how: Bench, path: Path, different: int, reference: Reference | None) 
     """Time every way once, in turns, so that what else the machine does falls on all of them."""
     model = None if how.model is None else str(how.model)
 
-    def timed(way: str, agreement: float, calls: int = 0, cache: int = _CACHE) -> dict[str, Any]:
+    def timed(way: str, agreement: float, calls: int = 0, cache: int = CACHE_MESSAGES) -> dict[str, Any]:
         job = Job(way, str(path), model, agreement, how.threads, calls, cache)
         found = run(job)
         found["messages_per_s"] = (calls or len(found["labels"])) / found["seconds"]

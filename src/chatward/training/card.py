@@ -231,7 +231,7 @@ def _fast(fast: dict[str, Any] | None) -> str:
             "## Fast tier\n",
             f"A second, small model learned what this one says of {fast['texts']:,} texts and {fast['invented']:,} invented of their pieces, and answers alone where it is sure. On the "
             f"{held['messages']:,} messages kept out it says the same level for {100 * held['agreement_alone']:.1f} %. By the agreement asked of the two together "
-            "(`Detector.load(agreement=0.995)`; 1 is the full model always):\n",
+            "(`Detector.load(agreement=0.995)`; 1 is the full model always), found on the messages by which it was set how sure the small one must be; on other chat it is less:\n",
             "| agreement asked | answered by the fast model, % | agreement found, % (95 %) |",
             "|---|---|---|",
             *rows,
@@ -263,6 +263,14 @@ def _cost(record: dict[str, Any]) -> str:
         lines.append(
             f"| training, {training.duration_s / 60:.1f} min{runs} | {figure(training.energy_wh)} Wh "
             f"| {figure(training.emissions_g_co2e or 0.0)} g CO2e |"
+        )
+    if distilled := record.get("distilled"):
+        spent = report_from(distilled["emissions"])
+        lines.append(
+            f"| `chatward distil`, {spent.duration_s / 60:.1f} min | not known: {spent.problem} | |"
+            if spent.energy_wh is None
+            else f"| `chatward distil`, {spent.duration_s / 60:.1f} min | {figure(spent.energy_wh)} Wh "
+            f"| {figure(spent.emissions_g_co2e or 0.0)} g CO2e |"
         )
     if cost["energy_wh"] is not None:
         lines.append(

@@ -67,7 +67,14 @@ def shorten(
     learned = lesson.texts[:count]
     begun = sorted((key, value.shape, float(value.double().sum())) for key, value in (start or {}).items())
     mark = fingerprint(
-        session, "shallow", asdict(settings), teacher.mark, str(begun), learned, recipe.evasion.share
+        session,
+        "shallow",
+        asdict(settings),
+        teacher.mark,
+        str(begun),
+        learned,
+        recipe.evasion.share,
+        recipe.invent and recipe.invent.weight,
     )
     done = session.work / f"shallow-{mark[:12]}.safetensors"
     model = session.backbone.classifier(len(LABELS), settings.optimiser.dropout, recipe.seed)

@@ -13,6 +13,7 @@ from chatward.faces.cli.options import (
     PueOption,
     TextColumnOption,
     ThreadsOption,
+    needs,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def bench(
     from rich.console import Console
 
     from chatward.carbon import check_country
-    from chatward.lab.bench import Bench, measure
+
+    with needs("lab", "`chatward bench`"):
+        from chatward.lab.bench import Bench, measure
 
     how = Bench(model, agreement, threads, rounds, calls, seconds, reference, check_country(country), pue)
     messages, truth, rejects = _messages(source, text_column, label_column)

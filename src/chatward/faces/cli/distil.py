@@ -15,7 +15,7 @@ def distil(
     recipe: Annotated[
         Path,
         typer.Option(
-            help="TOML recipe whose [shallow] and [fast] say what is made, such as recipes/dota2.toml."
+            help="TOML recipe whose \\[shallow] and \\[fast] say what is made, such as recipes/dota2.toml."
         ),
     ],
     data: Annotated[
@@ -31,25 +31,25 @@ def distil(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="For [shallow]: the encoder the model was made of, Hub name or folder; the recipe's if left out."
+            help="For \\[shallow]: the encoder the model was made of, Hub name or folder; the recipe's if left out."
         ),
     ] = None,
     cases: Annotated[
         Path | None,
         typer.Option(
             "--functional",
-            help="For [shallow]: CSV of functional cases, whose pass rates go into the model card.",
+            help="For \\[shallow]: CSV of functional cases, whose pass rates go into the model card.",
         ),
     ] = None,
     weights: Annotated[
         bool,
         typer.Option(
-            "--weights/--no-weights", help="For [shallow]: keep its fp32 PyTorch weights in OUT/pytorch."
+            "--weights/--no-weights", help="For \\[shallow]: keep its fp32 PyTorch weights in OUT/pytorch."
         ),
     ] = True,
     device: Annotated[
         str,
-        typer.Option(help="For [shallow]: where to compute: auto (a GPU if there is one), cpu, cuda or mps."),
+        typer.Option(help="For \\[shallow]: where to compute: auto (a GPU if there is one), cpu, cuda or mps."),
     ] = "auto",
     work: Annotated[
         Path | None,

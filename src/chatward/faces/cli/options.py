@@ -47,7 +47,8 @@ ThreadsOption = Annotated[int | None, typer.Option(help="Threads to use; all cor
 AgreementOption = Annotated[
     float,
     typer.Option(
-        help="Share of messages whose label must be the full model's: below 1, as 0.995, the fast model answers where that is kept."
+        help="Share of messages whose label must be the full model's: below 1, as 0.995, the fast model answers where "
+        "that is kept, by the next higher share that the model was measured for."
     ),
 ]
 CountryOption = Annotated[

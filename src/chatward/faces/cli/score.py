@@ -73,6 +73,12 @@ def score(
     finally:
         reader.close()
     _summarise(bar.console, out, out.with_name(outputs.rejects.name), tally, seconds, threshold)
+    if detector.agreement < 1 and tally.rows:
+        share = f"{100 * tally.fast / tally.rows:.1f} %"
+        bar.console.print(
+            f"The fast model answered {share}, at an agreement of {detector.agreement:g} with the full one",
+            soft_wrap=True,
+        )
 
 
 class _Bar:

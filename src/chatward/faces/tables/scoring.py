@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from chatward.detection.cascade import FAST
 from chatward.faces.tables.formats import format_of, open_writer
 from chatward.faces.tables.outputs import Outputs
 from chatward.faces.tables.rows import Block, Reader
@@ -16,11 +17,12 @@ Predict = Callable[[Iterable[list[str]]], Iterable[Sequence[Prediction]]]
 
 @dataclass
 class Tally:
-    """What a scoring came to. counts: rows of each of `LABELS`; truncated: rows read only in part; flagged: at the threshold."""
+    """What a scoring came to. counts: rows of each of `LABELS`; truncated: rows read only in part; flagged: at the threshold; fast: answered by the fast model."""
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LABELS, 0))
     truncated: int = 0
     flagged: int = 0
+    fast: int = 0
     rejects: int = 0
 
     @property
@@ -57,6 +59,7 @@ def score_rows(
                 for prediction in predictions:
                     tally.counts[prediction.label] += 1
                     tally.truncated += prediction.truncated
+                    tally.fast += prediction.tier == FAST
                     tally.flagged += threshold is not None and threshold.flags(prediction)
                 tally.rejects += len(block.rejects)
                 try:
