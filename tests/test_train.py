@@ -169,8 +169,12 @@ def test_folds_give_figures_and_go_into_the_card(
     common = ("--recipe", TINY_RECIPE, "--data", "sample", "--backbone", backbone("bert"))
     kept = ("--work", tmp_path / "work")
     done = chatward("train", *common, *kept, "--folds", "2", "--out", tmp_path / "folds")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
     record = json.loads((tmp_path / "folds" / "folds.json").read_text())
+    for found in record["cross_validation"]["others"].values():
+        assert found["all"]["rows"] == record["cross_validation"]["sets"]["all"]["rows"]
+        assert 0 < found["all"]["label_agreement"] <= 1
+    assert "both tiers at 0.98" in record["cross_validation"]["others"]
     sets = record["cross_validation"]["sets"]
     assert sets["all"]["rows"] == sets["dota3"]["rows"] + sets["gosu"]["rows"]
     assert sets["dota3"]["rows"] == len(sample_rows())

@@ -149,7 +149,8 @@ def _both(session: Session, levels: Levels, outer: Split, name: str) -> dict[str
         teacher = teacher_of(Path(folder), levels.temperature, session.recipe.max_tokens, session.pad_id)
         wanted = texts_of(session.recipe, session.corpus, session.chat, session.lessons)
         tier = make_tier(session.recipe, teacher, wanted, session.work, session.progress, name)
-        full = teacher.answer(texts)
+        full = teacher.answer(texts).astype(np.float64)
+        full /= full.sum(axis=1, keepdims=True)  # of single precision they sum to nearly one
         quick = FastTier(tier.graph)
         scores = quick.scores(teacher.encode(texts))
     ranked = np.sort(scores, axis=1)
