@@ -20,16 +20,11 @@ LIMIT = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def folder(two_tiers: Path) -> Path:
-    return two_tiers
-
-
-def test_the_next_higher_agreement_is_kept(folder: Path) -> None:
-    assert Detector.load(folder, agreement=0.9).agreement == 0.9
-    assert Detector.load(folder, agreement=0.5).agreement == 0.9
-    assert Detector.load(folder, agreement=0.92).agreement == 0.95
-    assert Detector.load(folder).agreement == 1, "who doesn't ask for less gets the full model"
+def test_the_next_higher_agreement_is_kept(two_tiers: Path) -> None:
+    assert Detector.load(two_tiers, agreement=0.9).agreement == 0.9
+    assert Detector.load(two_tiers, agreement=0.5).agreement == 0.9
+    assert Detector.load(two_tiers, agreement=0.92).agreement == 0.95
+    assert Detector.load(two_tiers).agreement == 1, "who doesn't ask for less gets the full model"
 
 
 @pytest.mark.parametrize(
@@ -44,9 +39,9 @@ def test_the_next_higher_agreement_is_kept(folder: Path) -> None:
         (float("nan"), "agreement is nan: give a share"),
     ],
 )
-def test_an_agreement_that_cannot_be_kept(folder: Path, agreement: float, words: str) -> None:
+def test_an_agreement_that_cannot_be_kept(two_tiers: Path, agreement: float, words: str) -> None:
     with pytest.raises(UsageError) as caught:
-        Detector.load(folder, agreement=agreement)
+        Detector.load(two_tiers, agreement=agreement)
     assert words in str(caught.value)
 
 
@@ -61,9 +56,9 @@ def test_a_model_without_a_fast_one(model_copy: Path) -> None:
         Detector.load(model_copy, agreement=0.9)
 
 
-def test_a_cache_of_less_than_nothing(folder: Path) -> None:
+def test_a_cache_of_less_than_nothing(two_tiers: Path) -> None:
     with pytest.raises(UsageError, match="cache is -1: give how many messages to remember, 0 for none"):
-        Detector.load(folder, cache=-1)
+        Detector.load(two_tiers, cache=-1)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +107,8 @@ def test_a_full_model_that_is_none(model_copy: Path) -> None:
         Detector.load(model_copy)
 
 
-def test_a_fast_model_of_another_tokenizer(folder: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+def test_a_fast_model_of_another_tokenizer(two_tiers: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(two_tiers, tmp_path / "model"))
     manifest = artifact.read_manifest(copy)
     graph = onnx.load(copy / artifact.FAST_FILE)
     told = {entry.key: entry.value for entry in graph.metadata_props}

@@ -17,26 +17,16 @@ from hypothesis import strategies as st
 from chatward import Detector
 
 
-@pytest.fixture(scope="module")
-def texts(chat_texts: list[str]) -> list[str]:
-    return chat_texts
-
-
-@pytest.fixture(scope="module")
-def folder(two_tiers: Path) -> Path:
-    return two_tiers
-
-
 @given(st.data())
 @settings(max_examples=25, deadline=None)
-def test_batches_are_answered_as_lists_are(folder: Path, texts: list[str], data: st.DataObject) -> None:
+def test_batches_are_answered_as_lists_are(two_tiers: Path, chat_texts: list[str], data: st.DataObject) -> None:
     """Also where a batch repeats what the one before it hasn't answered yet."""
-    some = st.sampled_from(texts[:40]) | st.text(max_size=9)
+    some = st.sampled_from(chat_texts[:40]) | st.text(max_size=9)
     batches = data.draw(st.lists(st.lists(some, max_size=12), max_size=6))
     sent = [text for batch in batches for text in batch]
-    expected = iter(Detector.load(folder, agreement=0.9, threads=1, cache=0).predict(sent))
+    expected = iter(Detector.load(two_tiers, agreement=0.9, threads=1, cache=0).predict(sent))
     detector = Detector.load(
-        folder,
+        two_tiers,
         agreement=0.9,
         threads=data.draw(st.integers(1, 4)),
         cache=data.draw(st.sampled_from([0, 3, 99])),
@@ -49,26 +39,26 @@ def test_batches_are_answered_as_lists_are(folder: Path, texts: list[str], data:
         assert list(ours.probabilities.values()) == pytest.approx(list(theirs.probabilities.values()), abs=1e-6)
 
 
-def test_batches_are_read_one_ahead(folder: Path, texts: list[str]) -> None:
+def test_batches_are_read_one_ahead(two_tiers: Path, chat_texts: list[str]) -> None:
     taken = []
 
     def batches() -> Iterator[list[str]]:
         for start in range(0, 600, 100):
             taken.append(start)
-            yield texts[start : start + 100]
+            yield chat_texts[start : start + 100]
 
-    detector = Detector.load(folder, agreement=0.9)
+    detector = Detector.load(two_tiers, agreement=0.9)
     answers = detector.predict_batches(batches())
-    assert next(answers) == detector.predict(texts[:100])
+    assert next(answers) == detector.predict(chat_texts[:100])
     assert taken == [0, 100]
     answers.close()
     assert list(detector.predict_batches([])) == []
 
 
 def test_a_batch_repeats_what_is_under_way_and_nothing_is_asked_twice(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    two_tiers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detector, looked = Detector.load(folder, agreement=0.9, cache=0), []
+    detector, looked = Detector.load(two_tiers, agreement=0.9, cache=0), []
     look = detector._cascade._look
     monkeypatch.setattr(
         detector._cascade, "_look", lambda call, texts: [looked.extend(t for t, _ in texts), look(call, texts)]
@@ -80,9 +70,9 @@ def test_a_batch_repeats_what_is_under_way_and_nothing_is_asked_twice(
 
 @pytest.mark.parametrize("part", ["_fast.run", "_backend.run"])
 def test_what_goes_wrong_in_a_model_is_raised_and_nothing_is_left_to_do(
-    folder: Path, texts: list[str], part: str, monkeypatch: pytest.MonkeyPatch
+    two_tiers: Path, chat_texts: list[str], part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detector = Detector.load(folder, agreement=0.9, threads=2)
+    detector = Detector.load(two_tiers, agreement=0.9, threads=2)
 
     calls = []
 
@@ -93,8 +83,8 @@ def test_what_goes_wrong_in_a_model_is_raised_and_nothing_is_left_to_do(
     cascade = detector._cascade
     whose, name = part.split(".")
     monkeypatch.setattr(getattr(cascade, whose), name, broken)
-    many = [f"{text} {i}" for i in range(4) for text in texts]
-    ways = [detector.predict, lambda lines: list(detector.predict_batches([texts[:9], lines, texts]))]
+    many = [f"{text} {i}" for i in range(4) for text in chat_texts]
+    ways = [detector.predict, lambda lines: list(detector.predict_batches([chat_texts[:9], lines, chat_texts]))]
     for call in [*ways, cascade.full] if whose == "_backend" else ways:
         with pytest.raises(RuntimeError, match="a worker broke"):
             call(many)
@@ -104,14 +94,17 @@ def test_what_goes_wrong_in_a_model_is_raised_and_nothing_is_left_to_do(
             cascade._workers.submit(time.sleep, 0.05).result(10)
         assert len(calls) <= then + 2, "what two workers had begun"
     monkeypatch.undo()
-    assert len(detector.predict(texts)) == len(texts), "later calls are answered"
+    assert len(detector.predict(chat_texts)) == len(chat_texts), "later calls are answered"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_process_answers_without_its_parents_workers(folder: Path) -> None:
+def test_a_forked_process_answers_without_its_parents_workers(two_tiers: Path) -> None:
     """As under a web server that loads the model and then forks."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORKED, str(folder)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "ignore", "-c", FORKED, str(two_tiers)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.stdout.split() == ["parent", "same"], done.stderr
 
@@ -135,16 +128,16 @@ os.wait()
 
 
 def test_what_no_worker_has_begun_the_caller_does(
-    folder: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+    two_tiers: Path, chat_texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Workers that another call keeps busy hold nobody up."""
-    detector, free = Detector.load(folder, agreement=0.9, threads=2), threading.Event()
-    expected = Detector.load(folder, agreement=0.9, threads=1).predict(texts)
+    detector, free = Detector.load(two_tiers, agreement=0.9, threads=2), threading.Event()
+    expected = Detector.load(two_tiers, agreement=0.9, threads=1).predict(chat_texts)
     workers = detector._cascade._workers
     assert workers is not None
     busy = [workers.submit(free.wait, 60) for _ in range(2)]
     try:
-        found = detector.predict(texts)
+        found = detector.predict(chat_texts)
         assert not any(future.done() for future in busy)
     finally:
         free.set()
@@ -161,7 +154,7 @@ def run(script: str, *arguments: object) -> str:
     return done.stdout
 
 
-def test_calls_while_the_interpreter_ends(folder: Path) -> None:
+def test_calls_while_the_interpreter_ends(two_tiers: Path) -> None:
     """A thread that outlives the main one gets its answers, though no worker may be started any more."""
     script = """
 import sys, threading, time
@@ -173,29 +166,29 @@ def late():
     print(len(detector.predict(texts)))
 threading.Thread(target=late).start()
 """
-    assert run(script, folder) == "900\n"
+    assert run(script, two_tiers) == "900\n"
 
 
 def test_where_no_thread_can_be_started_the_caller_does_it_all(
-    folder: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+    two_tiers: Path, chat_texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = [p.label for p in Detector.load(folder, agreement=0.9, threads=1).predict(texts)]
-    detector = Detector.load(folder, agreement=0.9, threads=3)
+    expected = [p.label for p in Detector.load(two_tiers, agreement=0.9, threads=1).predict(chat_texts)]
+    detector = Detector.load(two_tiers, agreement=0.9, threads=3)
 
     def refused(_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refused)
-        assert [p.label for p in detector.predict(texts)] == expected
+        assert [p.label for p in detector.predict(chat_texts)] == expected
     assert detector._cascade._workers is not None
     assert detector._cascade._workers._work_queue.qsize() == 0
     detector.forget()
-    assert [p.label for p in detector.predict(texts)] == expected, "later with workers again"
+    assert [p.label for p in detector.predict(chat_texts)] == expected, "later with workers again"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_fork_while_another_thread_has_the_lock(folder: Path) -> None:
+def test_a_fork_while_another_thread_has_the_lock(two_tiers: Path) -> None:
     script = """
 import os, sys, threading
 from chatward import Detector
@@ -213,17 +206,17 @@ if not os.fork():
 os.wait()
 done.set()
 """
-    assert run(script, folder) == "1\n"
+    assert run(script, two_tiers) == "1\n"
 
 
-def test_a_signal_s_handler_may_ask_in_the_middle_of_anything(folder: Path) -> None:
-    detector = Detector.load(folder, threads=1)
+def test_a_signal_s_handler_may_ask_in_the_middle_of_anything(two_tiers: Path) -> None:
+    detector = Detector.load(two_tiers, threads=1)
     with detector._cascade.cache._lock:
         assert detector.predict(["gg"])[0].label == detector.predict(["gg"])[0].label
 
 
-def test_what_was_read_before_an_error_is_answered(folder: Path) -> None:
-    detector, answered = Detector.load(folder, agreement=0.9, threads=2), []
+def test_what_was_read_before_an_error_is_answered(two_tiers: Path) -> None:
+    detector, answered = Detector.load(two_tiers, agreement=0.9, threads=2), []
 
     def batches() -> Iterator[list[str]]:
         yield ["gg"]
@@ -236,7 +229,7 @@ def test_what_was_read_before_an_error_is_answered(folder: Path) -> None:
     assert answered == [detector.predict(["gg"]), detector.predict(["wp"])]
 
 
-def test_one_thread_reads_nothing_ahead(folder: Path) -> None:
+def test_one_thread_reads_nothing_ahead(two_tiers: Path) -> None:
     taken = []
 
     def batches() -> Iterator[list[str]]:
@@ -244,5 +237,5 @@ def test_one_thread_reads_nothing_ahead(folder: Path) -> None:
             taken.append(text)
             yield [text]
 
-    next(Detector.load(folder, threads=1).predict_batches(batches()))
+    next(Detector.load(two_tiers, threads=1).predict_batches(batches()))
     assert taken == ["gg"]

@@ -275,7 +275,7 @@ def _checked(raw: Any, path: Path) -> Manifest:
 def _is_share(text: str) -> bool:
     """Whether *text* is a share of messages as it is written here, so that none stands there twice."""
     try:
-        return 0.5 <= float(text) < 1 and text == f"{float(text):g}" and text != "1"
+        return 0.5 <= float(text) < 1 and text == f"{float(text):g}"
     except ValueError:
         return False
 
