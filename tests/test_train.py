@@ -174,6 +174,8 @@ def test_folds_give_figures_and_go_into_the_card(
     for found in record["cross_validation"]["others"].values():
         assert found["all"]["rows"] == record["cross_validation"]["sets"]["all"]["rows"]
         assert 0 < found["all"]["label_agreement"] <= 1
+        low, high = found["all"]["macro_f1_difference_interval"]
+        assert low <= found["all"]["macro_f1_difference"] <= high
     assert "both tiers at 0.98" in record["cross_validation"]["others"]
     sets = record["cross_validation"]["sets"]
     assert sets["all"]["rows"] == sets["dota3"]["rows"] + sets["gosu"]["rows"]

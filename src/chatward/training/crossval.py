@@ -44,7 +44,7 @@ def cross_validate(session: Session, adapted: Stage, folds: int) -> dict[str, An
     bootstrap intervals over groups; ``ece_before`` is the calibration error without either.
     Texts of a held-out fold stand nowhere in training, whatever their group or stage. The part called
     NEW_WORDING is stricter still: rows whose letters (`chatward.text.letters`) stand in no row that trained
-    the model they are judged by, in either stage. Under ``others``: the same rows by the deep model, where a shallow one took its place, and by both tiers together.
+    the model they are judged by, in either stage. Under ``others``: the same rows by the deep model, where a shallow one took its place, and by both tiers together; there ``macro_f1_difference`` is theirs minus that of the model itself, 0 to 1.
     """
     corpus = session.corpus
     truth = np.array(corpus.labels)
@@ -70,11 +70,11 @@ def cross_validate(session: Session, adapted: Stage, folds: int) -> dict[str, An
     report: dict[str, Any] = {"folds": folds, "temperatures": temperatures, "sets": {}}
     parts = {name: [i for i, s in enumerate(corpus.sets) if s == name] for name in corpus.facts}
     parts |= {"all": list(range(len(truth))), NEW_WORDING: np.flatnonzero(is_new).tolist()}
+    parts = {name: rows for name, rows in parts.items() if rows}
+    samples = {name: Samples([corpus.groups[i] for i in rows], _DRAWS) for name, rows in parts.items()}
     for name, rows in parts.items():
-        if not rows:
-            continue
         part, part_truth = after[rows], truth[rows]
-        drawn = draw(part, part_truth, Samples([corpus.groups[i] for i in rows], _DRAWS))
+        drawn = draw(part, part_truth, samples[name])
         report["sets"][name] = {
             **metrics.figures(part, part_truth),
             "ece_before": metrics.expected_calibration_error(before[rows], part_truth),
@@ -84,15 +84,25 @@ def cross_validate(session: Session, adapted: Stage, folds: int) -> dict[str, An
     # An agreement that one fold's messages can't show has no figures.
     whole = {name: said for name, said in others.items() if not np.isnan(said).any()}
     report["others"] = {
-        name: {part: _beside(said[rows], after[rows], truth[rows]) for part, rows in parts.items() if rows}
+        name: {
+            part: _beside(said[rows], after[rows], truth[rows], samples[part]) for part, rows in parts.items()
+        }
         for name, said in whole.items()
     }
     return report
 
 
-def _beside(said: NDArray[Any], after: NDArray[Any], truth: NDArray[Any]) -> dict[str, float]:
-    same = float((said.argmax(axis=1) == after.argmax(axis=1)).mean())
-    return {**metrics.figures(said, truth), "label_agreement": same}
+def _beside(said: NDArray[Any], after: NDArray[Any], truth: NDArray[Any], samples: Samples) -> dict[str, Any]:
+    """Return the figures of *said*, how often it has the label of *after*, and by how much its macro F1 is higher, with the interval on the same samples."""
+    return {
+        **metrics.figures(said, truth),
+        "label_agreement": float((said.argmax(axis=1) == after.argmax(axis=1)).mean()),
+        "macro_f1_difference": metrics.figures(said, truth)["macro_f1"]
+        - metrics.figures(after, truth)["macro_f1"],
+        "macro_f1_difference_interval": interval(
+            draw(said, truth, samples)["macro_f1"] - draw(after, truth, samples)["macro_f1"]
+        ),
+    }
 
 
 @dataclass(frozen=True)

@@ -167,12 +167,15 @@ def _show_folds(report: dict[str, Any], seconds: float) -> None:
     if not report["others"]:
         return
     table = Table(title="The same rows, answered by others", title_justify="left")
-    for name in ("by", "set", "accuracy %", "macro F1", "log loss", "same label %"):
+    for name in ("by", "set", "accuracy %", "macro F1", "points more (95 %)", "log loss", "same label %"):
         table.add_column(name, justify="left" if name in ("by", "set") else "right")
     for by, sets in report["others"].items():
         for name, f in sets.items():
             shares = [f"{100 * f[key]:.1f}" for key in ("accuracy", "macro_f1")]
-            table.add_row(by, name, *shares, f"{f['log_loss']:.3f}", f"{100 * f['label_agreement']:.1f}")
+            more, span = f"{100 * f['macro_f1_difference']:+.1f}", f["macro_f1_difference_interval"]
+            if span:
+                more += f" ({100 * span[0]:+.1f} to {100 * span[1]:+.1f})"
+            table.add_row(by, name, *shares, more, f"{f['log_loss']:.3f}", f"{100 * f['label_agreement']:.1f}")
     console.print(table)
 
 
