@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from chatward.schema import Threshold
 
 _COLOURS = ("green", "yellow", "red")
+# Python's own is 5 ms, about what a worker takes in the models: it would wait as long again for its turn. In seconds.
+_TURN: Final = 0.0005
 
 
 def score(
@@ -68,6 +71,7 @@ def score(
             detector = Detector.load(model, threads=threads, agreement=agreement)
             threshold = None if budget is None else detector.thresholds[budget]
             bar.scoring()
+            sys.setswitchinterval(_TURN)  # this process has nothing else to do
             tally = score_rows(reader, outputs, detector.predict_batches, bar.show, threshold)
             seconds = bar.seconds
     finally:
