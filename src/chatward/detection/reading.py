@@ -60,26 +60,35 @@ class Reader:
         return Block(list(map(seen.__getitem__, messages)), read, cut)
 
     def _words(self, messages: list[str]) -> list[tuple[str, list[int] | None]]:
-        """Return *messages* normalised, with their token ids where each of their words is known to stay as it is."""
-        split = [message.split(" ") for message in messages]
+        """Return *messages* normalised, with their token ids where each of the words that are left is known to stay as it is."""
         known = self._known
-        if new := set(chain.from_iterable(split)).difference(known):
-            self._learn(new)
+        split = [message.split(" ") for message in messages]
+        self._learn(chain.from_iterable(split))
+        found = [list(map(known.get, words)) for words in split]
+        texts, others = list(messages), dict[int, list[str]]()
+        for place, (message, words) in enumerate(zip(messages, split, strict=True)):
+            if None in found[place] or are_apart(words, message):
+                texts[place] = normalise(message, self._version)
+                others[place] = texts[place].split(" ")
+        self._learn(chain.from_iterable(others.values()))
+        for place, words in others.items():
+            found[place] = list(map(known.get, words))
         opening, closing = self._backend.around
         longest = self._backend.max_tokens
         read: list[tuple[str, list[int] | None]] = []
-        for message, words in zip(messages, split, strict=True):
-            found = list(map(known.get, words))
-            if None in found or are_apart(words, message):
-                read.append((normalise(message, self._version), None))
+        for text, words_ids in zip(texts, found, strict=True):
+            if None in words_ids:
+                read.append((text, None))
                 continue
-            ids = [*opening, *chain.from_iterable(found), *closing]  # type: ignore[arg-type]
-            read.append((message, ids if len(ids) <= longest else None))
+            ids = [*opening, *chain.from_iterable(words_ids), *closing]  # type: ignore[arg-type]
+            read.append((text, ids if len(ids) <= longest else None))
         return read
 
     def _learn(self, words: Iterable[str]) -> None:
         """Remember the token ids of those of *words* that the normaliser leaves alone; None of others, and nothing of very long ones, or of more than are ever kept."""
-        short = [word for word in islice(words, _REMEMBERED) if len(word) <= LONGEST_WORD]
+        if not (new := set(words).difference(self._known)):
+            return
+        short = [word for word in islice(new, _REMEMBERED) if len(word) <= LONGEST_WORD]
         stay = [word for word in short if word and word.isascii() and alone(word) == word]
         if len(self._known) + len(short) > _REMEMBERED:
             self._known.clear()
