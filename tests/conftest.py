@@ -6,16 +6,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 
 from chatward import Detector, artifact
 from chatward.fast import FastTier
 from chatward.text import normalise
+from tests.hub.server import running
+from tests.hub.state import Account, Hub
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -110,3 +113,16 @@ def two_tiers(trained: Path, chat_texts: list[str], tmp_path_factory: pytest.Tem
         folder, replace(manifest, agreement={"0.9": {"margin": middle}, "0.95": {"margin": 2 * middle}})
     )
     return folder
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub on loopback, empty, for the tokens hf_writes, hf_reads (of the same person) and hf_other."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    accounts = {
+        "hf_writes": Account("ann", orgs=("guild",)),
+        "hf_reads": Account("ann", role="read"),
+        "hf_other": Account("bob"),
+    }
+    with running(tmp_path / "hub", accounts) as found:
+        yield found

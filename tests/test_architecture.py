@@ -22,7 +22,8 @@ ALLOWED = {
     "data": {"errors", "schema", "text"},
     "evaluation": {"errors", "schema", "text", "carbon"},
     "training": {"__init__", "errors", "schema", "text", "fast", "artifact", "carbon", "data", "evaluation"},
-    "detection": {"errors", "schema", "text", "fast", "artifact"},
+    "hub": {"errors", "artifact"},
+    "detection": {"errors", "schema", "text", "fast", "artifact", "hub"},
     # Where models meet labelled rows.
     "lab": {
         "__init__",
@@ -69,6 +70,7 @@ OWNERS = {
     "jinja2": {"evaluation", "lab"},
     "onnxruntime": {"fast", "detection", "training"},
     "tokenizers": {"detection", "training", "lab"},
+    "huggingface_hub": {"hub"},
     "gradio": {"faces"},
     "pyarrow": {"faces", "faces.cli"},
     "typer": {"faces.cli"},

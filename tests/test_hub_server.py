@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from huggingface_hub import CommitOperationAdd, HfApi, constants, hf_hub_download, snapshot_download
+from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
@@ -16,26 +15,13 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from tests.hub.server import running
-from tests.hub.state import Account, Hub
+from tests.hub.state import Hub
 
 # The Hub's client uploads by a parameter that its own HTTP library is giving up.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
 
 CARD = b"---\nlicense: apache-2.0\n---\n# A model\n"
 LARGE = bytes(range(256)) * 64
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    accounts = {
-        "hf_writes": Account("ann", orgs=("guild",)),
-        "hf_reads": Account("ann", role="read"),
-        "hf_other": Account("bob"),
-    }
-    with running(tmp_path / "hub", accounts) as found:
-        yield found
 
 
 def api(hub: Hub, token: str | bool = "hf_writes") -> HfApi:

@@ -182,8 +182,8 @@ def read_manifest(folder: Path) -> Manifest:
     return _checked(raw, path)
 
 
-def verify(folder: Path, manifest: Manifest) -> None:
-    """Check every file of *folder* against *manifest*; ModelIntegrityError names the first that differs."""
+def verify(folder: Path, manifest: Manifest, alone: bool = True) -> None:
+    """Check every file of *folder* against *manifest*; ModelIntegrityError names the first that differs. alone: nothing else may lie there."""
     missing = [
         n for n in (*REQUIRED_FILES, *manifest.files) if n not in manifest.files or not (folder / n).is_file()
     ]
@@ -197,7 +197,7 @@ def verify(folder: Path, manifest: Manifest) -> None:
                 f"(its SHA-256 isn't the manifest's {expected[:12]}...): {cure}"
             )
     extra = sorted(set(_files_in(folder)) - set(manifest.files))
-    if extra:
+    if extra and alone:
         raise ModelIntegrityError(
             f"{str(folder)!r} holds {extra[0]!r}, which its manifest doesn't list: {cure}"
         )

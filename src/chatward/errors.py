@@ -24,7 +24,8 @@
     ├── MessageTypeError (a TypeError too) .. 40   422   a message that isn't a string
     ├── OutputError ......................... 50   500   a result that can't be written
     ├── MissingExtraError ................... 60   501   an optional dependency isn't installed
-    └── PortError ........................... 61   500   the web page's port is taken
+    ├── PortError ........................... 61   500   the web page's port is taken
+    └── HubError ............................ 70   502   the Hub can't be reached, refuses or breaks off
 
 Codes 0, 1, 2 and 130 keep their usual meaning: success, unforeseen failure, wrong usage, Ctrl-C.
 """
@@ -171,3 +172,8 @@ class MissingExtraError(ChatwardError):
 
 class PortError(ChatwardError):
     exit_code = 61
+
+
+class HubError(ChatwardError):
+    exit_code = 70
+    http_status = 502

@@ -16,6 +16,7 @@ from chatward.detection.explain import explain
 from chatward.detection.reading import Block, Reader
 from chatward.errors import MessageTypeError, ModelIntegrityError, UsageError
 from chatward.fast import LONGEST, FastTier
+from chatward.hub.download import fetch, is_name
 from chatward.schema import DEFAULT_BUDGET, LABELS, Explanation, Prediction, Threshold, Thresholds
 from chatward.text import normalise_with_offsets
 
@@ -52,22 +53,23 @@ class Detector:
     ) -> Detector:
         """Load a model folder, after checking each of its files against the manifest.
 
-        model: a folder written by `chatward train`; None takes the model that ships with chatward.
+        model: a folder written by `chatward train`; a name on the Hugging Face Hub, ``"USER/NAME"`` or ``"USER/NAME@REVISION"``, where a string
+            is no folder (`chatward.hub.download.fetch`); None takes the model that ships with chatward.
         threads: on how many a call is worked, the calling one among them; calls from several threads share the others. None takes as many as
             there are cores this process may use.
         agreement: share of messages, above 0 and up to 1, whose label must be the full model's, on chat like that it was measured on: the
             fast model answers where that is kept, and the full one elsewhere. 1 is the full model always. What the folder keeps to is in `agreement`: the
             next higher of what it has.
         cache: how many of the last different messages' answers are remembered; 0 remembers none.
-        Raises ModelNotFoundError, ManifestError, ModelFormatError, ModelIntegrityError or
+        Raises ModelNotFoundError, ManifestError, ModelFormatError, ModelIntegrityError, HubError or
         UsageError (threads < 1, cache < 0, or an agreement that the model can't promise).
         """
-        folder = artifact.default_model() if model is None else Path(model)
+        folder, alone = _folder(model)
         manifest = artifact.read_manifest(folder)
         kept, margin = _margin(manifest, agreement)
         if cache < 0:
             raise UsageError(f"cache is {cache}: give how many messages to remember, 0 for none")
-        artifact.verify(folder, manifest)
+        artifact.verify(folder, manifest, alone)
         backend = OnnxBackend(folder, manifest, usable_cores() if threads is None else threads)
         if kept < 1 and manifest.max_tokens > LONGEST:
             raise ModelIntegrityError(
@@ -197,6 +199,15 @@ class Detector:
                         )
             yield self._reader.read(block, seen)
             first += len(block)
+
+
+def _folder(model: str | Path | None) -> tuple[Path, bool]:
+    """Return the folder of *model*, and whether nothing else may lie there: the Hub's cache holds what others asked for, too."""
+    if model is None:
+        return artifact.default_model(), True
+    if isinstance(model, str) and is_name(model):
+        return fetch(model), False
+    return Path(model), True
 
 
 def _margin(manifest: artifact.Manifest, agreement: float) -> tuple[float, int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from chatward.faces.cli.options import ModelOption
 
 
 def app_command(
@@ -13,9 +14,7 @@ def app_command(
         str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 7860,
-    model: Annotated[
-        Path | None, typer.Option(help="Model folder; the one that ships with chatward if left out.")
-    ] = None,
+    model: ModelOption = None,
 ) -> None:
     """Open the web page: type a message, see the three probabilities."""
     from chatward.faces.web import serve

@@ -43,6 +43,13 @@ DrawsOption = Annotated[
     int, typer.Option(help="Samples the bootstrap draws for the intervals.", min=100, max=100_000)
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed of the bootstrap.", min=0)]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR|USER/NAME[@REVISION]",
+        help="Model folder, or the name of a model at the Hugging Face Hub; the one that ships with chatward if left out.",
+    ),
+]
 ThreadsOption = Annotated[int | None, typer.Option(help="Threads to use; all cores if left out.")]
 AgreementOption = Annotated[
     float,

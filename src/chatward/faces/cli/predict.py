@@ -7,13 +7,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from io import BufferedReader
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from chatward.errors import NotUtf8Error, UsageError
-from chatward.faces.cli.options import AgreementOption, ThreadsOption
+from chatward.faces.cli.options import AgreementOption, ModelOption, ThreadsOption
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -40,9 +39,7 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show which words raise the level, and by how much.")
     ] = False,
-    model: Annotated[
-        Path | None, typer.Option(help="Model folder; the one that ships with chatward if left out.")
-    ] = None,
+    model: ModelOption = None,
     threads: ThreadsOption = None,
     agreement: AgreementOption = 1.0,
 ) -> None:

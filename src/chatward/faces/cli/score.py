@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from chatward.faces.cli.options import AgreementOption, ThreadsOption
+from chatward.faces.cli.options import AgreementOption, ModelOption, ThreadsOption
 from chatward.schema import SEVERITY
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ def score(
             "N is a budget the model holds: 10, 5, 1 or 0.1 in the one that ships with chatward.",
         ),
     ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="Model folder; the one that ships with chatward if left out.")
-    ] = None,
+    model: ModelOption = None,
     threads: ThreadsOption = None,
     agreement: AgreementOption = 1.0,
 ) -> None:

@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from chatward.errors import PortError, UsageError
@@ -19,10 +18,10 @@ MAX_BODY_BYTES: Final = 4_000_000
 """Well over `MAX_CHARACTERS` in JSON, so that a text a little too long still gets a friendly answer."""
 
 
-def serve(host: str, port: int, model: Path | None) -> None:
+def serve(host: str, port: int, model: str | None) -> None:
     """Serve the page until interrupted; the model is loaded before the page answers.
 
-    host: the address to listen on. port: 1 to 65535. model: a model folder; None takes the one
+    host: the address to listen on. port: 1 to 65535. model: a model folder, or its name on the Hub; None takes the one
     that ships with chatward.
     Raises MissingExtraError, PortError (taken, or not allowed), UsageError (no such address) and
     whatever `Detector.load` raises; KeyboardInterrupt after Ctrl-C, once everything is closed.
