@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import HfApi, constants, hf_hub_download
 
 from chatward import Detector, artifact
-from chatward.errors import HubError, ManifestError, ModelNotFoundError
+from chatward.errors import HubError, ManifestError, ModelError, ModelNotFoundError
 from chatward.hub import download
 from tests.conftest import Run
 from tests.hub.state import Hub
@@ -51,7 +51,7 @@ def test_a_model_by_its_name(
     with caplog.at_level(logging.WARNING, "chatward"):
         assert Detector.load("ann/model").predict(MESSAGES) == expected
     assert caplog.messages == [
-        f"ann/model: took revision {published[:12]}; ann/model@{published[:12]} is always this one"
+        f"ann/model: took revision {published}; ann/model@{published} always takes this one"
     ]
     assert not any("notes.txt" in line for line in hub.seen), "only what the manifest lists"
     caplog.clear()
@@ -118,6 +118,13 @@ def test_a_hub_that_refuses(
     assert Detector.load("ann/model").predict(MESSAGES)
 
 
+def test_a_manifest_that_was_changed_on_the_way(hub: Hub, published: str) -> None:
+    hub.fail("GET /ann/model/resolve/[^/]+/manifest.json", change=True)
+    with pytest.raises(ModelError, match="manifest.json"):
+        Detector.load("ann/model")
+    assert Detector.load("ann/model").predict(MESSAGES)
+
+
 def test_a_file_that_was_changed_on_the_way(hub: Hub, published: str) -> None:
     hub.fail("GET /ann/model/resolve/[^/]+/tokenizer.json", change=True)
     with pytest.raises(HubError, match=r"'tokenizer.json' of 'ann/model' isn't what its manifest says"):
@@ -143,7 +150,7 @@ def test_on_the_command_line_and_offline(chatward: Run, hub: Hub, published: str
     where = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
     online = chatward("predict", "--model", "ann/model", "gg wp", "--json", **where, HF_HUB_OFFLINE="0")
     assert online.returncode == 0, online.stderr
-    assert f"ann/model: took revision {published[:12]}" in online.stderr
+    assert f"ann/model: took revision {published}" in online.stderr
     for name in ("ann/model", f"ann/model@{published}"):
         offline = chatward("predict", "--model", name, "gg wp", "--json", **where)
         assert offline.stdout == online.stdout

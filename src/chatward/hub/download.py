@@ -6,11 +6,12 @@ import errno
 import logging
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from chatward import artifact
-from chatward.errors import HubError, ManifestError, ModelIntegrityError, ModelNotFoundError, UsageError
+from chatward.errors import HubError, ManifestError, ModelError, ModelNotFoundError, UsageError
 
 _NAME: Final = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 _LOGGER: Final = logging.getLogger("chatward")
@@ -34,15 +35,15 @@ def fetch(model: str) -> Path:
     if named is None:
         raise UsageError(f"{model!r} is no name on the Hub: give USER/NAME or USER/NAME@REVISION")
     name, revision = named["name"], named["revision"]
-    manifest_file = _asked(lambda: _download(name, artifact.MANIFEST_FILE, revision), model)
+    manifest_file = _asked(partial(_download, name, artifact.MANIFEST_FILE, revision), model)
     folder = manifest_file.parent
     try:
         manifest = artifact.read_manifest(folder)
-    except ModelIntegrityError:
+    except ModelError:  # what comes next time may be whole
         _forget(manifest_file)
         raise
     for file, digest in manifest.files.items():
-        found = _asked(lambda file=file: _download(name, file, folder.name), model)  # type: ignore[misc]
+        found = _asked(partial(_download, name, file, folder.name), model)
         if artifact.sha256(found) != digest:
             _forget(found)
             raise HubError(
@@ -51,7 +52,7 @@ def fetch(model: str) -> Path:
             )
     if revision is None:
         _LOGGER.warning(
-            "%s: took revision %s; %s@%s is always this one", name, folder.name[:12], name, folder.name[:12]
+            "%s: took revision %s; %s@%s always takes this one", name, folder.name, name, folder.name
         )
     return folder
 
