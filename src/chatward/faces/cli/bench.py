@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -18,6 +18,9 @@ from chatward.faces.cli.options import (
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_INVENTED: Final = "invented messages"
 
 
 def bench(
@@ -71,7 +74,7 @@ def bench(
     console = Console(stderr=True, highlight=False)
     with console.status("Loading the model") as status:
         found = measure(how, messages, truth, lambda what: status.update(f"Timing: {what}"))
-    found["file"] = source.name if source else "invented messages"
+    found["file"] = source.name if source else _INVENTED
     found["rows_not_read"] = rejects
     if as_json:
         typer.echo(json.dumps(found))
@@ -170,7 +173,7 @@ def _show_tiers(console: Console, found: dict[str, Any]) -> None:
     else:
         console.print(
             f"Answered by: {shares}. Labels that are the full model's: {100 * found['label_agreement']:.2f} % "
-            f"(promised: {100 * found['agreement']:g} %)",
+            f"(promised: {100 * found['agreement']:g} %{'' if found['file'] != _INVENTED else ', of chat; these lines are invented, and harder'})",
             soft_wrap=True,
         )
     if scored := found["macro_f1"]:

@@ -31,7 +31,7 @@ def serve(host: str, port: int, model: str | None) -> None:
     with _listen(host, port) as listener:
         from chatward.detection.detector import Detector
 
-        app = make_app(build(Detector.load(model)))
+        app = make_app(build(Detector.load(model, cache=0)))
         import uvicorn
 
         # uvicorn would report open connections on Ctrl-C as errors.
