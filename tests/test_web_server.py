@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from chatward import LABELS
+from chatward import LABELS, Detector
 from chatward.errors import MissingExtraError, PortError, UsageError
 from chatward.faces.web import server
-from tests.browser.program import Page, command, running_page
+from tests.browser.program import Page, command, free_port, running_page
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +197,20 @@ def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(MissingExtraError) as caught:
         server.serve("127.0.0.1", 7999, None)
     assert str(caught.value) == '`chatward app` needs the "app" extra: pip install "chatward[app]"'
+
+
+def test_the_page_remembers_no_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Detector] = []
+
+    def stop(detector: Detector) -> None:
+        given.append(detector)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "build", stop)
+    with pytest.raises(KeyboardInterrupt):
+        server.serve("127.0.0.1", free_port(), None)
+    given[0].predict(["a message that is nobody else's business"])
+    assert len(given[0]._cascade.cache) == 0
 
 
 def test_importing_the_page_loads_no_gradio() -> None:
