@@ -53,6 +53,14 @@ def test_the_table_says_what_was_found(chatward: Run, trained: Path, lines: Path
     assert "1,000 messages batched" in done.stdout and "Peak memory" in done.stdout
 
 
+def test_a_promise_is_not_of_invented_lines(chatward: Run, trained: Path) -> None:
+    how = ("--model", trained, "--rounds", 1, "--calls", 20, "--seconds", "0.5", "--agreement", "0.98")
+    done = chatward("bench", *how)
+    assert done.returncode == 0, done.stderr
+    assert "messages of invented chat" in done.stdout
+    assert "(promised: 98 %, of chat; these lines are invented, and harder)" in done.stdout
+
+
 def test_both_are_scored_against_true_levels(chatward: Run, trained: Path, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("message,target\n" + "".join(f"gg {i},{i % 3}\n" for i in range(30)))

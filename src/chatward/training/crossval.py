@@ -44,7 +44,7 @@ def cross_validate(session: Session, adapted: Stage, folds: int) -> dict[str, An
     bootstrap intervals over groups; ``ece_before`` is the calibration error without either.
     Texts of a held-out fold stand nowhere in training, whatever their group or stage. The part called
     NEW_WORDING is stricter still: rows whose letters (`chatward.text.letters`) stand in no row that trained
-    the model they are judged by, in either stage. Under ``others``: the same rows by the deep model, where a shallow one took its place, and by both tiers together; there ``macro_f1_difference`` is theirs minus that of the model itself, 0 to 1.
+    the model they are judged by, in either stage. Under ``others``: the same rows by the deep model, where a shallow one took its place, and by both tiers together; there ``macro_f1_difference`` is theirs minus that of the model itself, a macro F1 being 0 to 1.
     """
     corpus = session.corpus
     truth = np.array(corpus.labels)
@@ -94,11 +94,11 @@ def cross_validate(session: Session, adapted: Stage, folds: int) -> dict[str, An
 
 def _beside(said: NDArray[Any], after: NDArray[Any], truth: NDArray[Any], samples: Samples) -> dict[str, Any]:
     """Return the figures of *said*, how often it has the label of *after*, and by how much its macro F1 is higher, with the interval on the same samples."""
+    figures = metrics.figures(said, truth)
     return {
-        **metrics.figures(said, truth),
+        **figures,
         "label_agreement": float((said.argmax(axis=1) == after.argmax(axis=1)).mean()),
-        "macro_f1_difference": metrics.figures(said, truth)["macro_f1"]
-        - metrics.figures(after, truth)["macro_f1"],
+        "macro_f1_difference": figures["macro_f1"] - metrics.figures(after, truth)["macro_f1"],
         "macro_f1_difference_interval": interval(
             draw(said, truth, samples)["macro_f1"] - draw(after, truth, samples)["macro_f1"]
         ),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-_INVENTED: Final = "invented messages"
+_INVENTED: Final = "invented chat"
 
 
 def bench(
@@ -168,12 +168,13 @@ def _show_tiers(console: Console, found: dict[str, Any]) -> None:
     """Say who answered, and how far that is from the full model."""
     tiers = found["batched"]["tiers"]
     shares = ", ".join(f"{name} {100 * tiers.get(name, 0):.1f} %" for name in ("repeated", "fast", "full"))
+    harder = ", of chat; these lines are invented, and harder" if found["file"] == _INVENTED else ""
     if found["agreement"] == 1:
         console.print(f"Answered by: {shares} (agreement 1: the full model always)")
     else:
         console.print(
             f"Answered by: {shares}. Labels that are the full model's: {100 * found['label_agreement']:.2f} % "
-            f"(promised: {100 * found['agreement']:g} %{'' if found['file'] != _INVENTED else ', of chat; these lines are invented, and harder'})",
+            f"(promised: {100 * found['agreement']:g} %{harder})",
             soft_wrap=True,
         )
     if scored := found["macro_f1"]:
