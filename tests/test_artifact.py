@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from chatward import Detector, artifact
-from chatward.errors import ManifestError, ModelFormatError, ModelIntegrityError, ModelNotFoundError
+from chatward.errors import (
+    ManifestError,
+    ModelFormatError,
+    ModelIntegrityError,
+    ModelNotFoundError,
+    UsageError,
+)
 
 
 def edit(folder: Path, reseal: bool = True, **changes: object) -> None:
@@ -79,8 +85,36 @@ def test_a_manifest_with_a_wrong_value(model_copy: Path, changes: dict[str, obje
 
 def test_a_newer_format(model_copy: Path) -> None:
     edit(model_copy, format=artifact.FORMAT + 1)
-    with pytest.raises(ModelFormatError, match=r"of format 2.*reads up to 1.*pip install -U chatward"):
+    with pytest.raises(ModelFormatError, match=r"of format 3.*reads up to 2.*pip install -U chatward"):
         Detector.load(model_copy)
+
+
+def test_an_older_format_has_one_graph(model_copy: Path) -> None:
+    now = Detector.load(model_copy)
+    edit(model_copy, format=1, graphs={"float32": "nowhere.onnx"})  # which format 1 doesn't know
+    before = Detector.load(model_copy)
+    assert before.manifest.format == 1 and before.manifest.graphs == {"int8": "model.onnx"}
+    assert before.predict(["gg wp"]) == now.predict(["gg wp"])
+
+
+@pytest.mark.parametrize(
+    ("graphs", "words"),
+    [
+        ({}, "no usable 'graphs'"),
+        ({"int4": "model.onnx"}, "no usable 'graphs'"),
+        (["model.onnx"], "no usable 'graphs'"),
+        ({"int8": "other.onnx"}, "lists no file 'other.onnx'"),
+    ],
+)
+def test_graphs_that_cannot_answer(model_copy: Path, graphs: object, words: str) -> None:
+    edit(model_copy, graphs=graphs)
+    with pytest.raises(ManifestError, match=words):
+        Detector.load(model_copy)
+
+
+def test_a_precision_that_is_not_there(model_copy: Path) -> None:
+    with pytest.raises(UsageError, match="no graph of precision 'float32': give int8"):
+        Detector.load(model_copy, precision="float32")
 
 
 def test_another_normaliser(model_copy: Path) -> None:

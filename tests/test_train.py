@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from chatward import Detector
+from chatward import Detector, artifact
 from chatward.training.config import Tokens
 from chatward.training.encoder import logits_of, open_backbone, shift_outputs
+from chatward.training.weights import network_of
 from tests.conftest import OFFLINE, PROGRAM, ROOT, TINY_RECIPE, Run
 
 SAMPLE = ROOT / "src" / "chatward" / "data" / "sample"
@@ -46,7 +47,9 @@ def test_train_export_detect_score(
         done = chatward("train", *given, "--no-weights")
         assert done.returncode == 0, done.stderr
         assert "int8 labels agreeing" in done.stdout
-        assert not (model / "pytorch").exists()
+        assert not (model / "pytorch" / "model.safetensors").exists()
+        network, _, read_back = network_of(model, artifact.read_manifest(model))
+        assert read_back and network.config.model_type == kind
         assert not (tmp_path / "model.training").exists()
     rows = sample_rows()
     predictions = Detector.load(model, threads=1).predict([row["message"] for row in rows])

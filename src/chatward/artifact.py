@@ -2,19 +2,22 @@
 
     DIR/
       manifest.json    what `Manifest` says, and `seal`, the SHA-256 of that content
-      model.onnx       input_ids, attention_mask (int64, rows x tokens) -> logits (float32, rows x 3)
+      model.onnx       input_ids, attention_mask (int64, rows x tokens) -> logits (float32, rows x 3); `Manifest.graphs` may name
+                       others, of other precision
       tokenizer.json   a `tokenizers` tokenizer, post-processor included
       fast.onnx        optional: the fast model (`chatward.fast`), which answers alone where `Manifest.agreement` says it may
       golden.json      messages with the probabilities the exported model gave them
       run.json         how it was trained: recipe, versions, hashes of the data, metrics
       README.md        the model card
-      pytorch/         optional: the fp32 weights as a `transformers` folder
+      pytorch/         optional: the model as a `transformers` folder, with its fp32 weights or (`--no-weights`) without
+
+What was published (`chatward publish`) is such a folder as well: the `transformers` folder is the folder itself, and the graphs lie in `onnx/`.
 
 **When `FORMAT` rises.** By one, with any change after which a released chatward could misread
 a folder: a file renamed or added that loading needs, a key that changes meaning, another
 input or output of the graph. Keys that an older reader may ignore don't raise it. A reader
 takes every format up to its own and refuses newer ones; whoever raises it keeps a folder of the
-old format in the tests and loads it there.
+old format in the tests and loads it there. 2 (from 1): `Manifest.graphs`, where 1 has ``{"int8": "model.onnx"}``.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -39,11 +42,12 @@ from chatward.errors import (
     ModelIntegrityError,
     ModelNotFoundError,
     OutputError,
+    UsageError,
 )
 from chatward.schema import LABELS, SEVERITY
 from chatward.text import NORMALISER_VERSION, VERSIONS
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 MANIFEST_FILE: Final = "manifest.json"
 GRAPH_FILE: Final = "model.onnx"
@@ -53,7 +57,11 @@ FAST_FILE: Final = "fast.onnx"
 RUN_FILE: Final = "run.json"
 CARD_FILE: Final = "README.md"
 PYTORCH_FOLDER: Final = "pytorch"
-REQUIRED_FILES: Final = (GRAPH_FILE, TOKENIZER_FILE, GOLDEN_FILE)
+CONFIG_FILE: Final = "config.json"
+REQUIRED_FILES: Final = (TOKENIZER_FILE, GOLDEN_FILE)
+INT8: Final = "int8"
+FLOAT32: Final = "float32"
+PRECISIONS: Final = (FLOAT32, INT8)
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ class Manifest:
     files: path relative to the folder -> SHA-256 in hexadecimal, for every file but the manifest.
     thresholds: wrong flags per 1,000 clean messages (``"10"``, ``"0.1"``) -> what `training.thresholds` found for that
         budget; empty where the model has none, as older folders do.
+    graphs: precision of the full model's products, of PRECISIONS -> the file; the first one answers where nobody says which.
     agreement: share of messages whose label must be the full model's (``"0.995"``) -> from which margin on the fast model answers alone, as
         `training.agreement` found; empty where there is none.
     """
@@ -83,6 +92,12 @@ class Manifest:
     format: int = FORMAT
     thresholds: dict[str, dict[str, Any]] = field(default_factory=dict)
     agreement: dict[str, dict[str, Any]] = field(default_factory=dict)
+    graphs: dict[str, str] = field(default_factory=lambda: {INT8: GRAPH_FILE})
+
+    @property
+    def precision(self) -> str:
+        """Which graph answers where nobody says which."""
+        return next(iter(self.graphs))
 
 
 @contextmanager
@@ -142,7 +157,7 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
     mistaken for one.
     """
     files = {name: sha256(folder / name) for name in _files_in(folder)}
-    sealed = replace(manifest, files=files)
+    sealed = replace(manifest, files=files, format=FORMAT)
     raw = asdict(sealed)
     raw["seal"] = _seal_of(raw)
     text = json.dumps(raw, indent=2, ensure_ascii=False) + "\n"
@@ -171,6 +186,11 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         raw = json.loads(path.read_bytes())
     except FileNotFoundError:
+        if (folder / CONFIG_FILE).is_file():
+            raise ManifestError(
+                f"{str(folder)!r} is a folder of transformers, not of chatward: make one of it with "
+                f"`chatward convert {folder} --out DIR`, if it is a classifier"
+            ) from None
         raise ManifestError(
             f"{str(folder)!r} has no {MANIFEST_FILE}, so it isn't a chatward model folder "
             "(or was left unfinished): make one with `chatward train --out`"
@@ -182,22 +202,41 @@ def read_manifest(folder: Path) -> Manifest:
     return _checked(raw, path)
 
 
-def verify(folder: Path, manifest: Manifest, alone: bool = True) -> None:
-    """Check every file of *folder* against *manifest*; ModelIntegrityError names the first that differs. alone: nothing else may lie there."""
-    missing = [
-        n for n in (*REQUIRED_FILES, *manifest.files) if n not in manifest.files or not (folder / n).is_file()
-    ]
+def graph_of(manifest: Manifest, precision: str | None) -> str:
+    """Return the file whose graph answers at *precision*, one of PRECISIONS; None is the model's own first. Raises UsageError where it has none."""
+    wanted = manifest.precision if precision is None else precision
+    if wanted not in manifest.graphs:
+        raise UsageError(
+            f"the model {manifest.name!r} has no graph of precision {wanted!r}: give {' or '.join(manifest.graphs)}, or leave it out"
+        )
+    return manifest.graphs[wanted]
+
+
+def needed(manifest: Manifest, precision: str | None) -> list[str]:
+    """Return the files that answering at *precision* takes; raises as `graph_of` does."""
+    fast = [FAST_FILE] if manifest.agreement else []
+    return [TOKENIZER_FILE, graph_of(manifest, precision), *fast]
+
+
+def verify(folder: Path, manifest: Manifest, only: Collection[str] | None = None) -> None:
+    """Check the files of *folder* against *manifest*; ModelIntegrityError names the first that differs.
+
+    only: names of the files to check; None checks all, and that nothing else lies there.
+    """
+    wanted = (*REQUIRED_FILES, *manifest.graphs.values(), *manifest.files) if only is None else only
+    missing = [n for n in wanted if n not in manifest.files or not (folder / n).is_file()]
     cure = "get the model folder again, or train a new one"
     if missing:
         raise ModelIntegrityError(f"{str(folder)!r} lacks {missing[0]!r}: {cure}")
-    for name, expected in manifest.files.items():
+    for name in dict.fromkeys(wanted):
+        expected = manifest.files[name]
         if sha256(folder / name) != expected:
             raise ModelIntegrityError(
                 f"{str(folder / name)!r} was changed after the model was made "
                 f"(its SHA-256 isn't the manifest's {expected[:12]}...): {cure}"
             )
     extra = sorted(set(_files_in(folder)) - set(manifest.files))
-    if extra and alone:
+    if extra and only is None:
         raise ModelIntegrityError(
             f"{str(folder)!r} holds {extra[0]!r}, which its manifest doesn't list: {cure}"
         )
@@ -250,6 +289,11 @@ def _checked(raw: Any, path: Path) -> Manifest:
             f"{str(path)!r} was changed after the model was made (its seal doesn't fit): "
             "get the model folder again, or train a new one"
         )
+    graphs = {INT8: GRAPH_FILE} if version == 1 else raw.get("graphs")
+    if not isinstance(graphs, dict) or not graphs or not set(graphs) <= set(PRECISIONS):
+        raise bad(f"has no usable 'graphs' (found {graphs!r})")
+    if absent := [name for name in graphs.values() if name not in raw["files"]]:
+        raise bad(f"lists no file {absent[0]!r}, which answers")
     thresholds = raw.get("thresholds", {})
     if problem := _unusable(thresholds):
         raise bad(problem)
@@ -268,7 +312,7 @@ def _checked(raw: Any, path: Path) -> Manifest:
     if any(low > high for (_, low), (_, high) in itertools.pairwise(margins)):
         raise bad("asks for a smaller margin where more agreement is promised")
     known = {key: raw[key] for key in types}
-    optional = {"thresholds": thresholds, "agreement": agreement}
+    optional = {"thresholds": thresholds, "agreement": agreement, "graphs": graphs}
     return Manifest(**{**known, "labels": LABELS, "format": version, **optional})
 
 

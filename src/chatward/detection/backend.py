@@ -43,10 +43,10 @@ class OnnxBackend:
     give products too small to be worth sharing out, and waking threads for them costs more.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, threads: int) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, threads: int, graph: str | None = None) -> None:
         """Load both from *folder*, whose files must have been verified against *manifest*.
 
-        threads: on how many its user may run batches side by side.
+        threads: on how many its user may run batches side by side. graph: its file, one of the manifest's `graphs`; None is the first.
         Raises UsageError (threads < 1) or ModelIntegrityError (a file that doesn't load).
         """
         if threads < 1:
@@ -54,17 +54,18 @@ class OnnxBackend:
         self.max_tokens = manifest.max_tokens
         self.threads = threads
         self._pad_id = manifest.pad_id
+        graph = graph or artifact.graph_of(manifest, None)
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / artifact.TOKENIZER_FILE))
             self._session = ort.InferenceSession(
-                str(folder / artifact.GRAPH_FILE), _options(), providers=["CPUExecutionProvider"]
+                str(folder / graph), _options(), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # both libraries raise bare Exception subclasses of their own
             raise ModelIntegrityError(f"{str(folder)!r} doesn't load: {error}") from error
         put = sorted((value.name, value.type, len(value.shape)) for value in self._session.get_inputs())
         if put != _INPUTS or "logits" not in [value.name for value in self._session.get_outputs()]:
             raise ModelIntegrityError(
-                f"{str(folder / artifact.GRAPH_FILE)!r} takes {put}, and a full model token ids and a mask: get the model folder again"
+                f"{str(folder / graph)!r} takes {put}, and a full model token ids and a mask: get the model folder again"
             )
         if self._pad_id >= self.vocabulary:
             raise ModelIntegrityError(

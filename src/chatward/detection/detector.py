@@ -49,9 +49,10 @@ class Detector:
         *,
         threads: int | None = None,
         agreement: float = 1.0,
+        precision: str | None = None,
         cache: int = CACHE_MESSAGES,
     ) -> Detector:
-        """Load a model folder, after checking each of its files against the manifest.
+        """Load a model folder, after checking each of its files against the manifest; of a model from the Hub those that it takes.
 
         model: a folder written by `chatward train`; a name on the Hugging Face Hub, ``"USER/NAME"`` or ``"USER/NAME@REVISION"``, where a string
             is no folder (`chatward.hub.download.fetch`); None takes the model that ships with chatward.
@@ -60,17 +61,28 @@ class Detector:
         agreement: share of messages, above 0 and up to 1, whose label must be the full model's, on chat like that it was measured on: the
             fast model answers where that is kept, and the full one elsewhere. 1 is the full model always. What the folder keeps to is in `agreement`: the
             next higher of what it has.
+        precision: of the full model, "float32" or "int8"; None is what the model answers with by itself. `chatward train` writes int8 alone; what was
+            published has both, and answers with float32 as plain transformers does.
         cache: how many of the last different messages' answers are remembered; 0 remembers none.
         Raises ModelNotFoundError, ManifestError, ModelFormatError, ModelIntegrityError, HubError or
-        UsageError (threads < 1, cache < 0, or an agreement that the model can't promise).
+        UsageError (threads < 1, cache < 0, an agreement that the model can't promise, or a precision it hasn't).
         """
-        folder, alone = _folder(model)
+        named = isinstance(model, str) and is_name(model)
+        folder = (
+            fetch(str(model), precision)
+            if named
+            else artifact.default_model()
+            if model is None
+            else Path(model)
+        )
         manifest = artifact.read_manifest(folder)
+        graph = artifact.graph_of(manifest, precision)
         kept, margin = _margin(manifest, agreement)
         if cache < 0:
             raise UsageError(f"cache is {cache}: give how many messages to remember, 0 for none")
-        artifact.verify(folder, manifest, alone)
-        backend = OnnxBackend(folder, manifest, usable_cores() if threads is None else threads)
+        if not named:  # the Hub's cache holds what others asked for, too, and what was fetched is verified
+            artifact.verify(folder, manifest)
+        backend = OnnxBackend(folder, manifest, usable_cores() if threads is None else threads, graph)
         if kept < 1 and manifest.max_tokens > LONGEST:
             raise ModelIntegrityError(
                 f"{str(folder)!r} reads {manifest.max_tokens} tokens, and its fast model {LONGEST} at most: give agreement=1"
@@ -199,15 +211,6 @@ class Detector:
                         )
             yield self._reader.read(block, seen)
             first += len(block)
-
-
-def _folder(model: str | Path | None) -> tuple[Path, bool]:
-    """Return the folder of *model*, and whether nothing else may lie there: the Hub's cache holds what others asked for, too."""
-    if model is None:
-        return artifact.default_model(), True
-    if isinstance(model, str) and is_name(model):
-        return fetch(model), False
-    return Path(model), True
 
 
 def _margin(manifest: artifact.Manifest, agreement: float) -> tuple[float, int]:

@@ -22,27 +22,25 @@ def is_name(model: str) -> bool:
     return _NAME.fullmatch(model) is not None and not Path(model).exists()
 
 
-def fetch(model: str) -> Path:
+def fetch(model: str, precision: str | None = None) -> Path:
     """Return the folder of the Hub's cache that holds *model*, USER/NAME or USER/NAME@REVISION: a branch, a tag or a commit.
 
-    Only what its manifest lists is downloaded, and each file's SHA-256 compared; what is there already isn't asked for again, so a revision
+    Only what answering at *precision* takes is downloaded (`artifact.needed`), and each file's SHA-256 compared with the manifest's; what is there already isn't asked for again, so a revision
     that was loaded once works offline. Without a revision it is the newest of `main`, or offline the last one seen; a warning to the logger
     ``chatward`` says which. Where, and with which token: as `huggingface_hub` is told (HF_ENDPOINT, HF_HOME, HF_TOKEN). Nothing that is downloaded is run.
     Raises UsageError (no name), ModelNotFoundError (no such repository or revision, or a private one), ManifestError (no chatward model), HubError
     (it can't be reached, refuses, breaks off, or sends something else) and whatever `artifact.read_manifest` raises.
     """
-    named = _NAME.fullmatch(model)
-    if named is None:
-        raise UsageError(f"{model!r} is no name on the Hub: give USER/NAME or USER/NAME@REVISION")
-    name, revision = named["name"], named["revision"]
-    manifest_file = _asked(partial(_download, name, artifact.MANIFEST_FILE, revision), model)
+    name, revision = parts_of(model)
+    manifest_file = _manifest(name, revision, model)
     folder = manifest_file.parent
     try:
         manifest = artifact.read_manifest(folder)
     except ModelError:  # what comes next time may be whole
         _forget(manifest_file)
         raise
-    for file, digest in manifest.files.items():
+    for file in artifact.needed(manifest, precision):
+        digest = manifest.files[file]
         found = _asked(partial(_download, name, file, folder.name), model)
         if artifact.sha256(found) != digest:
             _forget(found)
@@ -55,6 +53,28 @@ def fetch(model: str) -> Path:
             "%s: took revision %s; %s@%s always takes this one", name, folder.name, name, folder.name
         )
     return folder
+
+
+def parts_of(model: str) -> tuple[str, str | None]:
+    """Return the name of the repository *model*, and its revision where it has one. Raises UsageError where it is no name."""
+    named = _NAME.fullmatch(model)
+    if named is None:
+        raise UsageError(f"{model!r} is no name on the Hub: give USER/NAME or USER/NAME@REVISION")
+    return named["name"], named["revision"]
+
+
+def _manifest(name: str, revision: str | None, model: str) -> Path:
+    try:
+        return _asked(partial(_download, name, artifact.MANIFEST_FILE, revision), model)
+    except ManifestError as absent:
+        try:
+            _asked(partial(_download, name, artifact.CONFIG_FILE, revision), model)
+        except (ModelError, HubError):
+            raise absent from None
+        raise ManifestError(
+            f"{model!r} is a model of transformers, not of chatward: make a folder of it with `chatward convert {model} --out DIR`, "
+            "if it is a classifier"
+        ) from None
 
 
 def _download(name: str, file: str, revision: str | None) -> Path:

@@ -64,7 +64,8 @@ def open_contender(given: str, maps: Sequence[LabelMap] = (), threads: int | Non
     folder = artifact.default_model() if given == DEFAULT else Path(given)
     name = folder.name or given
     if given == DEFAULT or (folder / artifact.MANIFEST_FILE).is_file():
-        size = _megabytes(folder, [artifact.GRAPH_FILE, artifact.TOKENIZER_FILE])
+        graph = artifact.graph_of(artifact.read_manifest(folder), None)
+        size = _megabytes(folder, [graph, artifact.TOKENIZER_FILE])
         model = _Folder(Detector.load(folder, threads=threads, cache=0))
         record = read_record(folder)
         return Contender(name, "chatward", model, size, record, tuple(_lost_in_int8(name, record)))

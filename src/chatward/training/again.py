@@ -62,9 +62,9 @@ def distil_again(
     refuse_existing(out, work)
     manifest = artifact.read_manifest(model)
     artifact.verify(model, manifest)
-    if artifact.RUN_FILE not in manifest.files:
+    if absent := [name for name in (artifact.RUN_FILE, artifact.GRAPH_FILE) if name not in manifest.files]:
         raise ManifestError(
-            f"{str(model)!r} has no {artifact.RUN_FILE}, which says how it was made: give a folder that `chatward train` wrote"
+            f"{str(model)!r} has no {absent[0]}, which this needs: give a folder that `chatward train` wrote"
         )
     if manifest.normaliser != NORMALISER_VERSION:
         raise ModelFormatError(
@@ -133,8 +133,7 @@ def distil_again(
                 "cross_validation": None,  # its figures would be the deep model's
                 "inference": measure_inference(graph, session.tokens, session.pad_id, grid.country, grid.pue),
             }
-            if keep_weights:
-                save_weights(session, levels, scratch / artifact.PYTORCH_FOLDER)
+            save_weights(session, levels, scratch / artifact.PYTORCH_FOLDER, keep_weights)
         record["fast"] = tier.record if tier else None
         record["distilled"] = {
             "recipe": asdict(recipe),

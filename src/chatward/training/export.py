@@ -52,7 +52,17 @@ def export(model: Any, target: Path, scratch: Path, rows: list[list[int]], pad_i
     scratch: folder for the fp32 graph, ``fp32.onnx``, which stays there. rows: token ids of chat, from which the
     scales of the activations are taken. Raises ParityError where the model can't be traced, or no product turned.
     """
-    traced, fp32 = scratch / "traced.onnx", scratch / "fp32.onnx"
+    fp32 = scratch / "fp32.onnx"
+    to_graph(model, fp32, pad_id, max_tokens)
+    products = quantise(fp32, target, [feeds for _, feeds in batches(rows, pad_id)])
+    if products == 0:
+        raise ParityError("no matrix product could be turned to int8: this backbone can't be exported yet")
+    return products
+
+
+def to_graph(model: Any, target: Path, pad_id: int, max_tokens: int) -> None:
+    """Write *model* to *target* as a float32 graph, simplified. Raises ParityError where it can't be traced."""
+    traced = target.with_name("traced.onnx")
     model.eval()
     model.set_attn_implementation("eager")  # exports to fewer nodes than the others
     ids = torch.tensor([[5, 6, 7, 8, 9], [5, 6, 7, pad_id, pad_id]])
@@ -76,15 +86,11 @@ def export(model: Any, target: Path, scratch: Path, rows: list[list[int]], pad_i
         raise ParityError(f"this backbone can't be exported to ONNX: {str(error).splitlines()[0]}") from error
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(fp32)
+    options.optimized_model_filepath = str(target)
     options.log_severity_level = 3
     ort.InferenceSession(str(traced), options, providers=["CPUExecutionProvider"])
     traced.unlink()
-    simplify(fp32, fp32, max_tokens)
-    products = quantise(fp32, target, [feeds for _, feeds in batches(rows, pad_id)])
-    if products == 0:
-        raise ParityError("no matrix product could be turned to int8: this backbone can't be exported yet")
-    return products
+    simplify(target, target, max_tokens)
 
 
 @torch.no_grad()

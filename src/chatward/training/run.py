@@ -64,7 +64,7 @@ def train(
     work: where unfinished work is kept, so that a killed run goes on; None takes ``OUT.training``, which is
     removed at the end. folds: folder of a cross-validation of the same recipe and data, whose figures go
     into the record and the card. held_out: a fold of the rows that no stage may see, for comparisons; None trains on all.
-    keep_weights: whether the fp32 PyTorch weights stay in ``OUT/pytorch``.
+    keep_weights: whether the fp32 PyTorch weights stay in ``OUT/pytorch``; else only what `chatward.training.weights` needs to read them back from the graph.
     save_every_s: seconds between two writes of unfinished work. grid: for the emissions; None takes the world's average.
     device: see `chatward.training.device.choose`. labels: file of corrected labels, see `chatward.data.corrections`.
     cases: functional test suite (`chatward.data.functional`), whose pass rates go into the record and the card.
@@ -113,8 +113,7 @@ def train(
         _keep_emissions(session.work, scratch)
         artifact.write_json(scratch / artifact.RUN_FILE, record)
         write_card(scratch / artifact.CARD_FILE, recipe, record)
-        if keep_weights:
-            save_weights(session, levels, scratch / artifact.PYTORCH_FOLDER)
+        save_weights(session, levels, scratch / artifact.PYTORCH_FOLDER, keep_weights)
         artifact.seal(scratch, _manifest(session, levels, record))
     if work is None:
         shutil.rmtree(session.work, ignore_errors=True)
@@ -256,11 +255,16 @@ def _tier(session: Session, levels: Levels, folder: Path) -> Tier | None:
     return tier
 
 
-def save_weights(session: Session, levels: Levels, folder: Path) -> None:
-    """Write the fp32 PyTorch model and its tokenizer to *folder*."""
+def save_weights(session: Session, levels: Levels, folder: Path, weights: bool) -> None:
+    """Write the fp32 PyTorch model and its tokenizer to *folder*; without *weights* only how both are put together."""
     model: Any = levels.model
-    model.save_pretrained(folder)
-    session.backbone.tokenizer.save_pretrained(folder)
+    if weights:
+        model.save_pretrained(folder)
+        session.backbone.tokenizer.save_pretrained(folder)
+    else:
+        model.config.save_pretrained(folder)
+        session.backbone.tokenizer.save_pretrained(folder)
+        (folder / artifact.TOKENIZER_FILE).unlink()  # it lies beside the graph
 
 
 def _manifest(session: Session, levels: Levels, record: dict[str, Any]) -> artifact.Manifest:
