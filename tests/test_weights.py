@@ -16,9 +16,9 @@ def test_they_are_what_was_trained_but_for_rounding(trained: Path) -> None:
     found = weights_of(trained / "model.onnx")
     assert expected.keys() <= found.keys()
     for name, values in expected.items():
-        step = np.abs(values).max() / 127
-        assert np.abs(found[name] - values).max() <= 2 * step, name
-        assert np.corrcoef(found[name].ravel(), values.ravel())[0, 1] > 0.999, name
+        # A column's step is that of its largest weight after channels were evened out, so some are coarse.
+        assert np.corrcoef(found[name].ravel(), values.ravel())[0, 1] > 0.995, name
+        assert np.abs(found[name] - values).max() <= 0.05 * np.abs(values).max(), name
 
 
 def test_a_folder_without_weights_gives_nearly_the_same_network(trained: Path, model_copy: Path) -> None:

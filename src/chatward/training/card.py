@@ -82,10 +82,14 @@ def _figures(record: dict[str, Any]) -> str:
             f"{'They are those of its teacher (see *Fewer layers*). ' if record.get('shallow') else ''}"
             "`chatward train --folds 5` gives figures on rows not seen.\n"
         )
+    but = ", ".join(
+        f"`{key}` {_said(there)} instead of {_said(here)}"
+        for key, (there, here) in report.get("differs", {}).items()
+    )
     lines = [
         "## Figures\n",
-        f"{report['folds']}-fold cross-validation of the same recipe, on rows not seen (no text and no match on "
-        "both sides), with 95 % bootstrap intervals. Flag F1 is that of *mild or toxic* against *non-toxic*.\n",
+        f"{report['folds']}-fold cross-validation of the same recipe{f' but for {but}' if but else ''}, on rows not seen (no text and no match on "
+        f"both sides), with 95 % bootstrap intervals; each model learned from {report['folds'] - 1} of {report['folds']} parts of the rows. Flag F1 is that of *mild or toxic* against *non-toxic*.\n",
         "| set | rows | accuracy % | macro F1 | flag F1 | log loss | calibration error |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -102,7 +106,31 @@ def _figures(record: dict[str, Any]) -> str:
         f"| {label} | {c['precision']:.2f} | {c['recall']:.2f} | {c['f1']:.2f} | {c['rows']:,} |"
         for label, c in report["sets"]["all"]["per_class"].items()
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + _others(report.get("others", {}))) + "\n"
+
+
+def _said(value: Any) -> str:
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def _others(others: dict[str, Any]) -> list[str]:
+    """Return by how much other forms of the model differ, as `chatward.training.crossval` found; nothing where there are none."""
+    if not others:
+        return []
+    sets = list(next(iter(others.values())))
+    lines = [
+        "\nPoints of macro F1 by which other forms of it differ on the same rows (paired, 95 %):\n",
+        f"| |{''.join(f' {name} |' for name in sets)}",
+        f"|---|{'---|' * len(sets)}",
+    ]
+    for form, found in others.items():
+        cells = []
+        for name in sets:
+            low, high = found[name]["macro_f1_difference_interval"]
+            points = 100 * found[name]["macro_f1_difference"]
+            cells.append(f" {points:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) |")
+        lines.append(f"| {form} |{''.join(cells)}")
+    return lines
 
 
 def _alarms(record: dict[str, Any]) -> str:

@@ -233,6 +233,18 @@ class WordCountRecipe:
 
 
 @dataclass(frozen=True)
+class HubFacts:
+    """What the Hub lists of a published model and no run can know. license: an identifier of the Hub's, as ``"apache-2.0"``. language: ISO 639-1
+    codes. datasets: names at the Hub of what it learned from, where they are there. tags: more words to find it by.
+    """
+
+    license: str
+    language: list[str] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole recipe; `read_recipe` makes one from TOML.
 
@@ -241,7 +253,7 @@ class Recipe:
     bfloat16 is nearly twice as fast on a CPU that has it (AVX-512 BF16, AMX); on one that hasn't, training refuses it.
     pooling: of POOLINGS: how a message becomes one vector: "own" is the architecture's own way, "mean" makes its last layer anew
     so that it begins as the mean of the tokens (`chatward.training.pooling`).
-    card: Markdown for the model card: data and their licences, limits, whatever no run can know.
+    card: Markdown for the model card: data and their licences, limits, whatever no run can know. hub: see `HubFacts`; None where it isn't to be published.
     """
 
     format: int
@@ -262,6 +274,7 @@ class Recipe:
     precision: str = "float32"
     pooling: str = OWN
     card: str = ""
+    hub: HubFacts | None = None
 
 
 def read_recipe(path: Path) -> Recipe:
