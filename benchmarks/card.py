@@ -74,7 +74,7 @@ def differences(first: dict[str, Any], second: dict[str, Any], where: str = "") 
     found: dict[str, list[Any]] = {}
     for key in sorted(first.keys() | second.keys()):
         one, other = first.get(key), second.get(key)
-        if not where and key in _SAID_ELSEWHERE or (where, key) == ("parity.", "max_macro_f1_loss"):
+        if (not where and key in _SAID_ELSEWHERE) or (where, key) == ("parity.", "max_macro_f1_loss"):
             continue
         if isinstance(one, dict) and isinstance(other, dict):
             found |= differences(one, other, f"{where}{key}.")

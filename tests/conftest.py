@@ -17,8 +17,9 @@ from huggingface_hub import constants
 from chatward import Detector, artifact
 from chatward.fast import FastTier
 from chatward.text import normalise
+from tests.hub.peer import TOKENS, Peer, any_peer
 from tests.hub.server import running
-from tests.hub.state import Account, Hub
+from tests.hub.state import Hub
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -117,12 +118,15 @@ def two_tiers(trained: Path, chat_texts: list[str], tmp_path_factory: pytest.Tem
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A Hub on loopback, empty, for the tokens hf_writes, hf_reads (of the same person) and hf_other."""
+    """A Hub on loopback, empty, for the tokens of `TOKENS`."""
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    accounts = {
-        "hf_writes": Account("ann", orgs=("guild",)),
-        "hf_reads": Account("ann", role="read"),
-        "hf_other": Account("bob"),
-    }
-    with running(tmp_path / "hub", accounts) as found:
+    with running(tmp_path / "hub", TOKENS) as found:
+        yield found
+
+
+@pytest.fixture
+def peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peer]:
+    """The Hub that TEST_HF_ENDPOINT names, or an empty one on loopback."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    with any_peer(tmp_path) as found:
         yield found

@@ -24,6 +24,17 @@ ALLOWED = {
     "training": {"__init__", "errors", "schema", "text", "fast", "artifact", "carbon", "data", "evaluation"},
     "hub": {"errors", "artifact"},
     "detection": {"errors", "schema", "text", "fast", "artifact", "hub"},
+    "publishing": {
+        "__init__",
+        "errors",
+        "schema",
+        "text",
+        "artifact",
+        "carbon",
+        "training",
+        "detection",
+        "hub",
+    },
     # Where models meet labelled rows.
     "lab": {
         "__init__",
@@ -50,6 +61,7 @@ ALLOWED = {
         "evaluation",
         "training",
         "lab",
+        "publishing",
         "faces",
     },
 }
@@ -58,7 +70,7 @@ ALLOWED = {
 OWNERS = {
     "ftfy": {"text"},
     "torch": {"training", "lab"},
-    "transformers": {"training", "lab"},
+    "transformers": {"training", "lab", "publishing"},
     "onnx": {"training"},
     "safetensors": {"training", "lab"},
     "scipy": {"training"},
@@ -69,8 +81,8 @@ OWNERS = {
     "matplotlib": {"evaluation"},
     "jinja2": {"evaluation", "lab"},
     "onnxruntime": {"fast", "detection", "training"},
-    "tokenizers": {"detection", "training", "lab"},
-    "huggingface_hub": {"hub"},
+    "tokenizers": {"detection", "training", "lab", "publishing"},
+    "huggingface_hub": {"hub", "publishing"},
     "gradio": {"faces"},
     "pyarrow": {"faces", "faces.cli"},
     "typer": {"faces.cli"},

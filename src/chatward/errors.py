@@ -26,6 +26,7 @@
     ├── MissingExtraError ................... 60   501   an optional dependency isn't installed
     ├── PortError ........................... 61   500   the web page's port is taken
     └── HubError ............................ 70   502   the Hub can't be reached, refuses or breaks off
+        └── HubAccessError .................. 71   403   no token, or one that may not do this
 
 Codes 0, 1, 2 and 130 keep their usual meaning: success, unforeseen failure, wrong usage, Ctrl-C.
 """
@@ -177,3 +178,8 @@ class PortError(ChatwardError):
 class HubError(ChatwardError):
     exit_code = 70
     http_status = 502
+
+
+class HubAccessError(HubError):
+    exit_code = 71
+    http_status = 403

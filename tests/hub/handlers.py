@@ -31,12 +31,19 @@ async def _whoami(hub: Hub, request: Request) -> Response:
     account = hub.account(request)
     if account is None:
         raise Refused(401, "Invalid username or password.")
+    token: dict[str, Any] = {"displayName": "test", "role": account.role}
+    if account.role == "fineGrained":
+        scoped = [{"entity": {"name": name}, "permissions": ["repo.write"]} for name in account.scopes]
+        token["fineGrained"] = {"canReadGatedRepos": False, "global": [], "scoped": scoped}
     return JSONResponse(
         {
             "type": "user",
             "name": account.name,
-            "orgs": [{"type": "org", "name": name, "roleInOrg": "write"} for name in account.orgs],
-            "auth": {"type": "access_token", "accessToken": {"displayName": "test", "role": account.role}},
+            "orgs": [
+                *({"type": "org", "name": name, "roleInOrg": "write"} for name in account.orgs),
+                *({"type": "org", "name": name, "roleInOrg": "read"} for name in account.reads),
+            ],
+            "auth": {"type": "access_token", "accessToken": token},
         }
     )
 
@@ -96,8 +103,14 @@ async def _auth_check(hub: Hub, request: Request, kind: str, name: str, write: s
     return JSONResponse({})
 
 
+def _changed(hub: Hub, request: Request, kind: str, name: str) -> Repo:
+    """Return the repository that is changed, or to which a change is proposed."""
+    proposed = request.query_params.get("create_pr") in ("1", "true")
+    return (hub.proposer if proposed else hub.writer)(request, kind, name)
+
+
 async def _preupload(hub: Hub, request: Request, kind: str, name: str, revision: str) -> Response:
-    repo = hub.writer(request, kind, name)
+    repo = _changed(hub, request, kind, name)
     there = _at(repo, revision).files
     files = []
     for file in (await request.json())["files"]:
@@ -115,7 +128,7 @@ async def _preupload(hub: Hub, request: Request, kind: str, name: str, revision:
 
 
 async def _batch(hub: Hub, request: Request, prefix: str, name: str) -> Response:
-    hub.writer(request, "space" if prefix else "model", name)
+    hub.proposer(request, "space" if prefix else "model", name)
     objects = []
     for wanted in (await request.json())["objects"]:
         href = f"{hub.url}/lfs/{wanted['oid']}"
@@ -139,7 +152,7 @@ async def _verify(hub: Hub, request: Request, oid: str) -> Response:
 
 
 async def _commit(hub: Hub, request: Request, kind: str, name: str, revision: str) -> Response:
-    repo = hub.writer(request, kind, name)
+    repo = _changed(hub, request, kind, name)
     parent = _at(repo, revision)
     files, title = dict(parent.files), ""
     for line in (await request.body()).splitlines():

@@ -29,7 +29,13 @@ def running(folder: Path, accounts: dict[str, Account]) -> Iterator[Hub]:
     hub = Hub(folder, accounts)
 
     async def answer(request: Request) -> Response:
-        return await _answer(hub, request)
+        try:
+            return await _answer(hub, request)
+        except ConnectionAbortedError:
+            for connection in server.server_state.connections:
+                if connection.client == tuple(request.scope["client"]):
+                    connection.transport.abort()
+            return Response()  # to nobody
 
     app = Starlette(routes=[Route("/{path:path}", answer, methods=_METHODS)])
     listening = socket.create_server(("127.0.0.1", 0))

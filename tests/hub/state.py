@@ -14,11 +14,13 @@ from tests.hub.store import Repo, Store
 
 @dataclass(frozen=True)
 class Account:
-    """Whose a token is. role: "write" or "read". orgs: in which it may write too."""
+    """Whose a token is. role: "write", "read" or "fineGrained". orgs: in which it may write too; reads: in which it may only read. scopes: whose repositories, or which, a fine-grained one may write to."""
 
     name: str
     role: str = "write"
     orgs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -93,12 +95,23 @@ class Hub:
         self.may_write(request, name)
         return repo
 
+    def proposer(self, request: Request, kind: str, name: str) -> Repo:
+        """Return the repository for whoever may propose a change to it: everybody who may read it, and write somewhere."""
+        repo, account = self.reader(request, kind, name), self.account(request)
+        if account is None:
+            raise Refused(401, "Invalid username or password.")
+        if account.role == "read":
+            raise Refused(403, "Forbidden: you must use a write token to upload to a repository.")
+        return repo
+
     def may_write(self, request: Request, name: str) -> Account:
         account = self.account(request)
         if account is None:
             raise Refused(401, "Invalid username or password.")
-        if account.role != "write":
+        if account.role == "read":
             raise Refused(403, "Forbidden: you must use a write token to upload to a repository.")
+        if account.role == "fineGrained" and not {name, name.partition("/")[0]} & set(account.scopes):
+            raise Refused(403, "Forbidden: this token has no right to write here.")
         if not _owns(account, name):
             raise Refused(
                 403, f'You don\'t have the rights to write under the namespace "{name.partition("/")[0]}"'

@@ -18,6 +18,8 @@ from chatward.faces.cli.compare import compare
 from chatward.faces.cli.distil import distil
 from chatward.faces.cli.evaluate import evaluate
 from chatward.faces.cli.predict import predict
+from chatward.faces.cli.publish import publish
+from chatward.faces.cli.publish_space import publish_space
 from chatward.faces.cli.score import score
 from chatward.faces.cli.train import train
 
@@ -39,6 +41,8 @@ cli.command()(evaluate)
 cli.command()(compare)
 cli.command()(audit)
 cli.command()(bench)
+cli.command()(publish)
+cli.command("publish-space")(publish_space)
 cli.command("app")(app_command)
 
 

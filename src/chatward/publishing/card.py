@@ -1,0 +1,277 @@
+"""The card of a published model: what the Hub lists, how to use it, and what its folder's own card says, all from its record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from chatward import __version__, artifact
+from chatward.carbon import report_from
+from chatward.errors import ManifestError, UsageError
+from chatward.publishing.answers import first_line, told
+from chatward.schema import LABELS
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+    from chatward.publishing.access import Target
+
+_TASK: Final = "text-classification"
+_METRICS: Final = {  # figure -> what the Hub calls it, and people do
+    "accuracy": ("accuracy", "accuracy"),
+    "macro_f1": ("f1", "macro F1"),
+    "log_loss": ("log_loss", "log loss"),
+    "ece": ("expected_calibration_error", "calibration error"),
+}
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What was measured of a folder before it is uploaded, on invented messages.
+
+    messages: how many. apart: by how much `transformers` and `Detector` differ at most. plainly: share of messages that `transformers` reads as they stand and
+    chatward as the same. int8_largest, int8_mean, int8_labels: by how much the int8 graph's probabilities differ from float32's, and the share of labels that agree; None where there is none.
+    """
+
+    messages: int
+    apart: float
+    plainly: float
+    int8_largest: float | None = None
+    int8_mean: float | None = None
+    int8_labels: float | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card is made of. repo: where it will stand. record: run.json. local: the folder's own card. added: Markdown of the caller's own, "" where there is none.
+
+    license: the caller's; None takes the record's. read_back: whether the weights are those of the int8 graph. files: name -> bytes.
+    """
+
+    repo: str
+    record: dict[str, Any]
+    local: str
+    added: str
+    license: str | None
+    read_back: bool
+    rehearsal: Rehearsal
+    files: dict[str, int]
+
+    def text(self) -> str:
+        """Return the card. Raises UsageError where it lacks what only people can say, ManifestError where the record's figures make no valid card."""
+        from huggingface_hub import ModelCard
+
+        intended, rest = self._body()
+        parts = [
+            self._title(),
+            self._use(),
+            intended,
+            rest,
+            self.added.strip() + "\n" if self.added.strip() else "",
+            self._citation(),
+        ]
+        content = f"---\n{self._metadata()}\n---\n\n" + "\n".join(part for part in parts if part)
+        try:
+            card = ModelCard(content)
+            told = card.data.to_dict()  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ManifestError(
+                f"the card of {self.repo!r} isn't valid ({first_line(error)}): train the model again"
+            ) from None
+        if not told.get("license") or not told.get("pipeline_tag"):
+            raise ManifestError(f"the card of {self.repo!r} lost its licence or task: train the model again")
+        return content
+
+    def _hub(self) -> dict[str, Any]:
+        return (self.record.get("recipe") or {}).get("hub") or {}
+
+    def _metadata(self) -> str:
+        from huggingface_hub import ModelCardData
+
+        license = self.license or self._hub().get("license")
+        if not license:
+            raise UsageError(
+                "nothing says under which licence the model is published: give --license, as in --license apache-2.0, or license under [hub] in its recipe"
+            )
+        if not self.added.strip() and not (self.record.get("recipe") or {}).get("card"):
+            raise UsageError(
+                "the card would say nothing of use, data and limits: write a few paragraphs of Markdown and give them with --card FILE, or as `card` in the recipe"
+            )
+        backbone = self._backbone()
+        told: dict[str, Any] = {
+            "license": license,
+            "language": self._hub().get("language") or None,
+            "library_name": "transformers",
+            "pipeline_tag": _TASK,
+            "base_model": backbone or None,
+            "datasets": self._hub().get("datasets") or None,
+            "tags": ["chatward", "onnx", *self._hub().get("tags", [])],
+            "metrics": ["accuracy", "f1"],
+            "co2_eq_emissions": self._emissions(),
+        }
+        results = self._results()
+        if results:
+            told |= {"model_name": self.repo.partition("/")[2], "eval_results": results}
+        return str(ModelCardData(**{key: value for key, value in told.items() if value}).to_yaml())
+
+    def _backbone(self) -> str:
+        named = str((self.record.get("backbone") or {}).get("recipe") or "")
+        toy = (self.record.get("backbone") or {}).get("toy")
+        return named if named.count("/") == 1 and not toy else ""
+
+    def _emissions(self) -> dict[str, Any] | None:
+        """Return what training cost, in grams, as the Hub lists it; None where it isn't known."""
+        runs = [self.record.get("emissions"), (self.record.get("distilled") or {}).get("emissions")]
+        reports = [report_from(run) for run in runs if run]
+        known = [report for report in reports if report.emissions_g_co2e is not None]
+        if not known or len(known) < len(reports):
+            return None
+        last = known[0]
+        parts = ", ".join(f"{name} {part.how}" for name, part in last.parts.items() if part.how != "none")
+        hardware = f"{last.cores} cores of {last.cpu_model}" + (f", {last.gpu_model}" if last.gpu_model else "")
+        return {
+            "emissions": round(sum(report.emissions_g_co2e or 0.0 for report in known), 3),
+            "source": f"CodeCarbon {last.codecarbon} ({parts})",
+            "training_type": "fine-tuning",
+            "geographical_location": last.country_name
+            if last.country
+            else "not told; the world's average electricity",
+            "hardware_used": hardware,
+        }
+
+    def _results(self) -> list[EvalResult]:
+        from huggingface_hub import EvalResult
+
+        found: list[EvalResult] = []
+
+        def add(kind: str, name: str, figures: dict[str, Any]) -> None:
+            for key, (metric, called) in _METRICS.items():
+                if key in figures:
+                    found.append(
+                        EvalResult(
+                            task_type=_TASK,
+                            dataset_type=kind,
+                            dataset_name=name,
+                            metric_type=metric,
+                            metric_name=called,
+                            metric_value=round(float(figures[key]), 4),
+                        )
+                    )
+
+        report = self.record.get("cross_validation")
+        if report:
+            for name, figures in report["sets"].items():
+                slug = name.replace(" ", "-")
+                add(slug, f"{name}: {report['folds']}-fold cross-validation, rows not seen", figures)
+        elif not self.record.get("shallow") and (
+            held := (self.record.get("finetune") or {}).get("held_out_by_the_members")
+        ):
+            add(
+                "validation", "rows kept for validation, which also stopped training", held["after_temperature"]
+            )
+        if suite := self.record.get("functional"):
+            add(
+                "functional",
+                "invented cases, each testing one function",
+                {"accuracy": suite["overall"]["rate"]},
+            )
+        return found
+
+    def _title(self) -> str:
+        levels = ", ".join(f"*{label}*" for label in LABELS)
+        return (
+            f"# {self.repo.partition('/')[2]}\n\n"
+            f"Reads a message of game chat and says {levels}, with probabilities that were calibrated. Made with chatward {__version__}.\n"
+        )
+
+    def _use(self) -> str:
+        r = self.rehearsal
+        lines = [
+            "```python\n"
+            "from transformers import pipeline\n\n"
+            f'classify = pipeline("text-classification", model="{self.repo}", top_k=None)\n'
+            'classify("gg wp everyone", truncation=True)\n'
+            "```\n",
+            "With chatward it needs no PyTorch, and undoes evasion before the model reads:\n",
+            "```python\n"
+            "from chatward import Detector\n\n"
+            f'Detector.load("{self.repo}").predict(["gg wp everyone"])\n'
+            "```\n",
+            f"Both give the same probabilities: on {r.messages:,} invented messages, measured before this was uploaded, they differ by {r.apart:.1g} at most. "
+            f"transformers reads a message as it stands, which is what chatward reads, too, for {100 * r.plainly:.1f} % of those and somewhat less of real chat; "
+            "where letters are set apart, say, or doubled, give it `chatward.text.normalise(message)`.\n",
+        ]
+        if r.int8_largest is not None:
+            lines.append(
+                f'`Detector.load("{self.repo}", precision="int8")` is the same model in whole numbers{self._speed()}: its probabilities differ '
+                f"from float32's by {r.int8_mean:.4f} on average and {r.int8_largest:.3f} at most, and {100 * (r.int8_labels or 0):.2f} % of labels agree. "
+                "The figures and thresholds below were measured with it.\n"
+            )
+        if self.read_back:
+            lines.append("The float32 weights are those of the int8 graph: training kept no others.\n")
+        lines += [
+            "| file | MB | what it is |",
+            "|---|---|---|",
+            *(
+                f"| `{name}` | {self.files[name] / 1e6:.1f} | {what} |"
+                for name, what in _FILES.items()
+                if name in self.files
+            ),
+            "\nThe last layer is divided by the temperature already, so a softmax over the logits is calibrated in every one of them.",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _speed(self) -> str:
+        times = (self.record.get("parity") or {}).get("int8_speed_over_fp32")
+        return f", {times:.1f} times as fast where it was made" if times else ""
+
+    def _body(self) -> tuple[str, str]:
+        """Return the section on use of the folder's own card, "" where it has none, and its other sections; what stands above them is about a folder."""
+        sections = [f"## {part.strip()}\n" for part in self.local.split("\n## ")[1:]]
+        use = [part for part in sections if part.startswith("## Use\n")]
+        return "\n".join(use), "\n".join(part for part in sections if part not in use)
+
+    def _citation(self) -> str:
+        owner, _, name = self.repo.partition("/")
+        year = str(self.record.get("created", ""))[:4]
+        return (
+            "## How to cite\n\n"
+            "```bibtex\n"
+            f"@misc{{{''.join(c for c in owner + name if c.isalnum())}{year},\n"
+            f"  title        = {{{name}: levels of toxicity in game chat}},\n"
+            f"  author       = {{{owner}}},\n"
+            + (f"  year         = {{{year}}},\n" if year else "")
+            + f"  howpublished = {{\\url{{https://huggingface.co/{self.repo}}}}},\n"
+            f"  note         = {{made with chatward {__version__}}}\n"
+            "}\n"
+            "```\n\n"
+            "Cite those who made the data as well.\n"
+        )
+
+
+_FILES: Final = {
+    "model.safetensors": "float32 weights for transformers, with `config.json` and `tokenizer.json`",
+    "onnx/model.onnx": "the same as an ONNX graph, which chatward answers with",
+    "onnx/model_quantized.onnx": 'the int8 graph (`precision="int8"`)',
+    artifact.FAST_FILE: "the fast tier (`agreement=0.995`)",
+    artifact.GOLDEN_FILE: "invented messages with the probabilities that should come out",
+    artifact.RUN_FILE: "how it was made: recipe, versions, hashes, figures",
+}
+
+
+def check_card(target: Target, text: str) -> None:
+    """Let the Hub itself check the front matter of *text*. Raises UsageError, which says what it finds wrong, and HubError."""
+    from huggingface_hub.errors import BadRequestError
+    from huggingface_hub.utils import get_session, hf_raise_for_status  # type: ignore[attr-defined]
+
+    with told(target.repo, target.source):
+        answer = get_session().post(
+            f"{target.api.endpoint}/api/validate-yaml", json={"repoType": target.kind, "content": text}
+        )
+        try:
+            hf_raise_for_status(answer)
+        except BadRequestError:
+            errors = answer.json().get("errors") or [{"message": "it doesn't say what"}]
+            raise UsageError(
+                f"the Hub refuses the card's front matter: {errors[0]['message']}; check --license and [hub] in the recipe"
+            ) from None

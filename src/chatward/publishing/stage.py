@@ -1,0 +1,131 @@
+"""What is to be uploaded, made and tried out in a folder first."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from tokenizers import Tokenizer
+from transformers import pipeline
+
+from chatward import artifact
+from chatward.detection.detector import Detector
+from chatward.errors import ManifestError, OutputError, ParityError
+from chatward.publishing.card import Card, Rehearsal
+from chatward.publishing.upload import files_of
+from chatward.schema import LABELS
+from chatward.text import normalise
+from chatward.training.encoder import quieten
+from chatward.training.plain import GRAPHS, write_plain
+
+_APART: Final = 1e-3
+_BATCH: Final = 32
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A folder that can be uploaded as it stands. files: name -> bytes. card: its README.md."""
+
+    folder: Path
+    files: dict[str, int]
+    card: str
+    rehearsal: Rehearsal
+
+
+def stage(model: Path, repo: str, out: Path, *, license: str | None = None, added: str = "") -> Staged:
+    """Write what is published of the folder *model* into the empty folder *out*, load it as others will, and write its card.
+
+    repo: the name that the card tells. license: an identifier of the Hub's; None takes the recipe's. added: Markdown for the card.
+    Raises every ModelError, ParityError (`transformers` and `Detector` don't say the same to 0.001), UsageError (the card lacks what only people can say), OutputError.
+    """
+    quieten()
+    manifest = artifact.read_manifest(model)
+    artifact.verify(model, manifest)
+    if artifact.GRAPH_FILE not in manifest.files:
+        raise ManifestError(
+            f"{str(model)!r} is what was published already: give the folder that `chatward train` or `chatward convert` wrote"
+        )
+    try:
+        read_back = write_plain(model, manifest, out)
+        graphs = {name: file for name, file in GRAPHS.items() if (out / file).exists()}
+        published = replace(manifest, temperature=1.0, graphs=graphs)
+        artifact.seal(out, published)
+        found = _rehearse(out, published)
+        made = Card(
+            repo=repo,
+            record=_record(model),
+            local=_read(model / artifact.CARD_FILE),
+            added=added,
+            license=license,
+            read_back=read_back,
+            rehearsal=found,
+            files=files_of(out),
+        )
+        text = made.text()
+        (out / artifact.CARD_FILE).write_text(text, encoding="utf-8")
+        artifact.seal(out, published)
+    except OSError as error:
+        raise OutputError(
+            f"what is to be uploaded can't be written ({error.strerror}): make room in {str(out.parent)!r}"
+        ) from None
+    return Staged(out, files_of(out), text, found)
+
+
+def _record(model: Path) -> dict[str, Any]:
+    text = _read(model / artifact.RUN_FILE)
+    found = json.loads(text) if text else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _rehearse(folder: Path, manifest: artifact.Manifest) -> Rehearsal:
+    """Answer the golden messages as those will who download *folder*, and compare."""
+    golden = json.loads(_read(folder / artifact.GOLDEN_FILE))
+    texts = [row["text"] for row in (*golden["messages"], *golden.get("cascade", []))]
+    normalised = [normalise(text, manifest.normaliser) for text in texts]
+    said = _answers(Detector.load(folder), texts)
+    plain = _pipeline(folder, normalised)
+    apart = float(np.abs(said - plain).max())
+    if apart > _APART:
+        raise ParityError(
+            f"transformers and chatward differ by {apart:.4f} on {texts[int(np.abs(said - plain).max(axis=1).argmax())]!r}, and {_APART} is allowed: "
+            "this architecture can't be published yet"
+        )
+    tokenizer = Tokenizer.from_file(str(folder / artifact.TOKENIZER_FILE))
+    same = [
+        (ids := _ids(tokenizer, text)) is not None and ids == _ids(tokenizer, as_read)
+        for text, as_read in zip(texts, normalised, strict=True)
+    ]
+    rehearsal = Rehearsal(len(texts), apart, float(np.mean(same)))
+    if artifact.INT8 not in manifest.graphs:
+        return rehearsal
+    rounded = _answers(Detector.load(folder, precision=artifact.INT8), texts)
+    gap = np.abs(rounded - said).max(axis=1)
+    agreed = (rounded.argmax(axis=1) == said.argmax(axis=1)).mean()
+    return replace(
+        rehearsal, int8_largest=float(gap.max()), int8_mean=float(gap.mean()), int8_labels=float(agreed)
+    )
+
+
+def _answers(detector: Detector, texts: list[str]) -> Any:
+    return np.array([list(p.probabilities.values()) for p in detector.predict(texts)])
+
+
+def _pipeline(folder: Path, texts: list[str]) -> Any:
+    """Return what ``pipeline("text-classification", top_k=None)`` of `transformers` says: texts x levels."""
+    classify = pipeline("text-classification", model=str(folder), top_k=None, device="cpu")
+    told = classify(texts, truncation=True, batch_size=_BATCH)
+    return np.array([[{t["label"]: t["score"] for t in one}[label] for label in LABELS] for one in told])
+
+
+def _ids(tokenizer: Tokenizer, text: str) -> list[int] | None:
+    try:
+        return list(tokenizer.encode(text).ids)
+    except TypeError:  # half a character, which only chatward takes
+        return None
