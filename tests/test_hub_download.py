@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from huggingface_hub import HfApi, constants, hf_hub_download
 from chatward import Detector, artifact
 from chatward.errors import HubError, ManifestError, ModelError, ModelNotFoundError
 from chatward.hub import download
-from tests.conftest import Run
+from tests.conftest import OFFLINE, PROGRAM, Run
 from tests.hub.state import Hub
 
 pytestmark = [
@@ -89,6 +90,20 @@ def test_what_is_not_there(hub: Hub, published: str) -> None:
         Detector.load("ann/empty")
 
 
+def test_a_plain_classifier_is_to_be_converted(hub: Hub, published: str, trained: Path) -> None:
+    api = HfApi(endpoint=hub.url, token="hf_writes")
+    api.create_repo("ann/plain")
+    api.upload_folder(folder_path=trained / "pytorch", repo_id="ann/plain")
+    with pytest.raises(
+        ManifestError, match="'ann/plain' is a model of transformers.*`chatward convert ann/plain --out DIR`"
+    ):
+        Detector.load("ann/plain")
+    with pytest.raises(
+        ManifestError, match="is a folder of transformers.*chatward convert .*pytorch --out DIR"
+    ):
+        Detector.load(trained / "pytorch")
+
+
 def test_a_private_model(hub: Hub, published: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.repo("ann/model").private = True
     with pytest.raises(ModelNotFoundError, match="or it is private"):
@@ -137,13 +152,32 @@ def test_a_connection_that_breaks_goes_on_where_it_was(hub: Hub, published: str)
     assert Detector.load("ann/model").predict(MESSAGES)
 
 
-def test_a_disk_that_is_full(published: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> str:
-        raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
-    with pytest.raises(HubError, match="no room to download 'ann/model'.*HF_HOME"):
-        Detector.load("ann/model")
+def test_a_disk_that_is_full(hub: Hub, published: str, tmp_path: Path) -> None:
+    """A real one, of 100 kB, in a mount namespace of its own; then it is given more room, and the download goes on."""
+    home = tmp_path / "small"
+    home.mkdir()
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a small disk")
+    predict = f"{PROGRAM} predict --model ann/model@{published} --json gg"
+    script = (
+        f"mount -t tmpfs -o size=100k tmpfs {home} && {predict}; echo code $?; "
+        f"mount -o remount,size=20m {home} && {predict}; echo code $?; find {home} -name '*.incomplete'"
+    )
+    where = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **OFFLINE, **where},
+    )
+    failed, answered, second = done.stdout.splitlines()
+    assert (failed, second) == ("code 70", "code 0"), done.stderr
+    assert '"label"' in answered
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("chatward:")]
+    assert (
+        f"there is no room to download 'ann/model@{published}': make some, or set HF_HOME to a larger disk"
+        in said
+    )
 
 
 def test_on_the_command_line_and_offline(chatward: Run, hub: Hub, published: str, tmp_path: Path) -> None:

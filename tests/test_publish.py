@@ -16,8 +16,9 @@ from chatward import Detector
 from chatward.errors import ManifestError, UsageError
 from chatward.publishing.access import open_target
 from chatward.publishing.stage import stage
-from tests.conftest import OFFLINE, Run
+from tests.conftest import OFFLINE, ROOT, Run
 from tests.hub.peer import Peer
+from tests.hub.state import Hub
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
 
@@ -131,11 +132,11 @@ def test_a_private_model(chatward: Run, peer: Peer, trained: Path, words: Path) 
     ],
 )
 def test_what_is_refused_before_anything_is_made(
-    chatward: Run, peer: Peer, trained: Path, repo: str, token: str | None, code: int, said: str
+    chatward: Run, peer: Peer, repo: str, token: str | None, code: int, said: str
 ) -> None:
     names = {"user": peer.user, "elsewhere": peer.elsewhere}
     pr = ["--pr"] if "--pr" in said else []
-    done = chatward("publish", trained, "--repo", repo.format(**names), *pr, **peer.environment(token))
+    done = chatward("publish", "--repo", repo.format(**names), *pr, **peer.environment(token))
     assert done.returncode == code, done.stderr
     (line,) = done.stderr.splitlines()
     assert said.format(**names) in line
@@ -179,3 +180,19 @@ def test_no_network(chatward: Run, trained: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 70
     assert "the Hub can't be reached" in done.stderr.splitlines()[-1]
+
+
+def test_another_hub_can_be_named(hub: Hub) -> None:
+    """The same tests ask the Hub that the environment names, as they would the public one."""
+    chosen = ["-k", "refused_before", "-q", "-p", "no:cacheprovider", __file__]
+    named = {"TEST_HF_ENDPOINT": hub.url, "TEST_HF_TOKEN": "hf_writes"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *chosen],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "HF_HUB_OFFLINE": "0", **named},
+    )
+    assert done.returncode == 0, done.stdout
+    assert "8 passed" in done.stdout
+    assert sum("whoami" in line for line in hub.seen) > 8

@@ -51,6 +51,13 @@ ModelOption = Annotated[
     ),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(help="Threads to use; all cores if left out.")]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="float32|int8",
+        help="Precision of the full model; what the model answers with by itself if left out. Trained folders have int8, published models both.",
+    ),
+]
 AgreementOption = Annotated[
     float,
     typer.Option(

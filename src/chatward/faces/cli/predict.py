@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from chatward.errors import NotUtf8Error, UsageError
-from chatward.faces.cli.options import AgreementOption, ModelOption, ThreadsOption
+from chatward.faces.cli.options import AgreementOption, ModelOption, PrecisionOption, ThreadsOption
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -42,6 +42,7 @@ def predict(
     model: ModelOption = None,
     threads: ThreadsOption = None,
     agreement: AgreementOption = 1.0,
+    precision: PrecisionOption = None,
 ) -> None:
     """Classify messages: non-toxic, mild toxicity or toxic, with probabilities."""
     from chatward.detection.detector import Detector
@@ -50,7 +51,7 @@ def predict(
     if from_stdin and (sys.stdin is None or (sys.stdin.isatty() and not messages)):
         raise UsageError('no message: give one, as in `chatward predict "gg ez"`, or pipe lines in')
     blocks: Iterable[list[str]] = _blocks() if from_stdin else [messages or []]
-    detector = Detector.load(model, threads=threads, agreement=agreement)
+    detector = Detector.load(model, threads=threads, agreement=agreement, precision=precision)
     answered = (
         _explained(detector, blocks)
         if explain

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from chatward.faces.cli.options import AgreementOption, ModelOption, ThreadsOption
+from chatward.faces.cli.options import AgreementOption, ModelOption, PrecisionOption, ThreadsOption
 from chatward.schema import SEVERITY
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def score(
     model: ModelOption = None,
     threads: ThreadsOption = None,
     agreement: AgreementOption = 1.0,
+    precision: PrecisionOption = None,
 ) -> None:
     """Score a file: its columns unchanged, plus label, p_non_toxic, p_mild_toxicity and p_toxic; and flagged, if asked for.
 
@@ -66,7 +67,7 @@ def score(
         with _Bar(reader) as bar:
             from chatward.detection.detector import Detector
 
-            detector = Detector.load(model, threads=threads, agreement=agreement)
+            detector = Detector.load(model, threads=threads, agreement=agreement, precision=precision)
             threshold = None if budget is None else detector.thresholds[budget]
             bar.scoring()
             sys.setswitchinterval(_TURN)  # this process has nothing else to do
