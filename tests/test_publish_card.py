@@ -107,3 +107,12 @@ def test_what_is_not_known_is_left_out(card: Card, record: dict[str, Any]) -> No
     toy = {**record, "backbone": {**record["backbone"], "toy": "a toy"}}
     assert "base_model" not in ModelCard(replace(card, record=toy).text()).data.to_dict()
     assert ModelCard(replace(card, record={}, license="mit", added="## Use\n").text()).data.license == "mit"
+
+
+def test_a_converted_classifier_promises_nothing(card: Card) -> None:
+    bare = {"kind": "converted", "normaliser": 1, "fitted": None, "created": "2026-11-27T00:00:00Z"}
+    made = replace(card, record=bare, license="mit", added="## Use\n", local="# X\n\n## How it was made\n")
+    text = ModelCard(made.text()).text
+    assert "probabilities that nobody calibrated" in text and "normalise(message, 1)" in text
+    assert "evasion" not in text and "is calibrated in every one" not in text
+    assert "calibrated probabilities" in replace(made, record={**bare, "fitted": {}}).text()

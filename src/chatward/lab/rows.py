@@ -247,6 +247,10 @@ def seen_warnings(name: str, record: Record | None, path: Path, rows: Labelled) 
         said.append(
             f"{name} was taught by this very file (lessons): its figures say nothing about rows it hasn't seen"
         )
+    if (record.get("fitted") or {}).get("sha256") == sha256:
+        said.append(
+            f"{name} had its temperature and thresholds chosen on this very file: its calibration is too good here"
+        )
     if _set_in(record["data"], sha256) is None:
         return said
     cut = cut_in(record, path)

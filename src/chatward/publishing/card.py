@@ -181,25 +181,34 @@ class Card:
         levels = ", ".join(f"*{label}*" for label in LABELS)
         return (
             f"# {self.repo.partition('/')[2]}\n\n"
-            f"Reads a message of game chat and says {levels}, with probabilities that were calibrated. Made with chatward {__version__}.\n"
+            f"Reads a message of game chat and says {levels}, with {'calibrated probabilities' if self._calibrated() else 'probabilities that nobody calibrated'}. "
+            f"Made with chatward {__version__}.\n"
         )
 
+    def _calibrated(self) -> bool:
+        """Whether a temperature was fitted: always in training, in a conversion where rows were given."""
+        return self.record.get("kind") != "converted" or self.record.get("fitted") is not None
+
     def _use(self) -> str:
-        r = self.rehearsal
+        r, undone = self.rehearsal, self.record.get("normaliser") != 1
         lines = [
             "```python\n"
             "from transformers import pipeline\n\n"
             f'classify = pipeline("text-classification", model="{self.repo}", top_k=None)\n'
             'classify("gg wp everyone", truncation=True)\n'
             "```\n",
-            "With chatward it needs no PyTorch, and undoes evasion before the model reads:\n",
+            f"With chatward it needs no PyTorch{', and evasion is undone before the model reads' if undone else ''}:\n",
             "```python\n"
             "from chatward import Detector\n\n"
             f'Detector.load("{self.repo}").predict(["gg wp everyone"])\n'
             "```\n",
             f"Both give the same probabilities: on {r.messages:,} invented messages, measured before this was uploaded, they differ by {r.apart:.1g} at most. "
             f"transformers reads a message as it stands, which is what chatward reads, too, for {100 * r.plainly:.1f} % of those and somewhat less of real chat; "
-            "where letters are set apart, say, or doubled, give it `chatward.text.normalise(message)`.\n",
+            + (
+                "where letters are set apart, say, or doubled, give it `chatward.text.normalise(message)`.\n"
+                if undone
+                else "where letters have other forms in Unicode, give it `chatward.text.normalise(message, 1)`.\n"
+            ),
         ]
         if r.int8_largest is not None:
             lines.append(
@@ -217,8 +226,11 @@ class Card:
                 for name, what in _FILES.items()
                 if name in self.files
             ),
-            "\nThe last layer is divided by the temperature already, so a softmax over the logits is calibrated in every one of them.",
         ]
+        if self._calibrated():
+            lines.append(
+                "\nThe last layer is divided by the temperature already, so a softmax over the logits is calibrated in every one of them."
+            )
         return "\n".join(lines) + "\n"
 
     def _speed(self) -> str:

@@ -66,6 +66,10 @@ def distil_again(
         raise ManifestError(
             f"{str(model)!r} has no {absent[0]}, which this needs: give a folder that `chatward train` wrote"
         )
+    if "converted" in manifest.provenance:
+        raise ManifestError(
+            f"{str(model)!r} is a classifier that others trained, converted: give a folder that `chatward train` wrote"
+        )
     if manifest.normaliser != NORMALISER_VERSION:
         raise ModelFormatError(
             f"{str(model)!r} was made for normaliser {manifest.normaliser}, and texts are read by {NORMALISER_VERSION} here: train it again"

@@ -15,6 +15,7 @@ from chatward.faces.cli.app import app_command
 from chatward.faces.cli.audit import audit
 from chatward.faces.cli.bench import bench
 from chatward.faces.cli.compare import compare
+from chatward.faces.cli.convert import convert
 from chatward.faces.cli.distil import distil
 from chatward.faces.cli.evaluate import evaluate
 from chatward.faces.cli.predict import predict
@@ -40,6 +41,7 @@ cli.command()(distil)
 cli.command()(evaluate)
 cli.command()(compare)
 cli.command()(audit)
+cli.command()(convert)
 cli.command()(bench)
 cli.command()(publish)
 cli.command("publish-space")(publish_space)
