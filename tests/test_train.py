@@ -16,6 +16,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from chatward import Detector, artifact
+from chatward.publishing.stage import stage
 from chatward.training.config import Tokens
 from chatward.training.encoder import logits_of, open_backbone, shift_outputs
 from chatward.training.weights import network_of
@@ -50,6 +51,9 @@ def test_train_export_detect_score(
         assert not (model / "pytorch" / "model.safetensors").exists()
         network, _, read_back = network_of(model, artifact.read_manifest(model))
         assert read_back and network.config.model_type == kind
+        (tmp_path / "staged").mkdir()
+        staged = stage(model, "ann/model", tmp_path / "staged", license="mit", added="## Use\n")
+        assert staged.rehearsal.apart < 1e-3, "what is published says the same in transformers"
         assert not (tmp_path / "model.training").exists()
     rows = sample_rows()
     predictions = Detector.load(model, threads=1).predict([row["message"] for row in rows])
