@@ -214,7 +214,7 @@ class Card:
             lines.append(
                 f'`Detector.load("{self.repo}", precision="int8")` is the same model in whole numbers{self._speed()}: its probabilities differ '
                 f"from float32's by {r.int8_mean:.4f} on average and {r.int8_largest:.3f} at most, and {100 * (r.int8_labels or 0):.2f} % of labels agree. "
-                "The figures and thresholds below were measured with it.\n"
+                "Thresholds, false alarms and the cases below were measured with it.\n"
             )
         if self.read_back:
             lines.append("The float32 weights are those of the int8 graph: training kept no others.\n")
