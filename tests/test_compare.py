@@ -127,7 +127,7 @@ def test_labels_of_their_own_need_a_map(
     done = chatward(*given)
     assert done.returncode == 35
     assert "has the labels 'OK', 'rude', 'abusive', not 'non-toxic'" in done.stderr
-    assert '--label-map "OK=non-toxic,rude=mild toxicity,abusive=toxic"' in done.stderr
+    assert '--label-map "OK=LEVEL,rude=LEVEL,abusive=LEVEL"' in done.stderr
     assert list(tmp_path.iterdir()) == []
     done = chatward(*given, "--label-map", "OK=non-toxic,rude=toxic,abusive=toxic")
     assert done.returncode == 0, done.stderr

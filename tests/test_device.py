@@ -155,7 +155,7 @@ def test_the_toy_says_that_it_is_one(chatward: Run, tmp_path: Path, trained: Pat
     record = json.loads((tmp_path / "model" / "run.json").read_text())
     assert record["backbone"]["given"] == "tiny"
     assert "no figure of it says anything" in record["backbone"]["toy"]
-    assert "`tiny` is a toy" in (tmp_path / "model" / "README.md").read_text()
+    assert "its encoder is a toy of two layers" in (tmp_path / "model" / "README.md").read_text()
     other = json.loads((trained / "run.json").read_text())
     assert other["backbone"]["toy"] is None
     assert "a toy" not in (trained / "README.md").read_text()

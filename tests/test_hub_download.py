@@ -52,7 +52,7 @@ def test_a_model_by_its_name(
     with caplog.at_level(logging.WARNING, "chatward"):
         assert Detector.load("ann/model").predict(MESSAGES) == expected
     assert caplog.messages == [
-        f"ann/model: took revision {published}; ann/model@{published} always takes this one"
+        f"ann/model: took revision {published}, the newest; write @ and it behind the name to stay with it"
     ]
     assert not any("notes.txt" in line for line in hub.seen), "only what the manifest lists"
     caplog.clear()

@@ -74,7 +74,8 @@ def test_what_is_published_loads_everywhere(
     done = chatward(*given, **peer.environment())
     assert done.returncode == 0, done.stderr
     info = peer.api.model_info(repo)
-    assert f'Load it: Detector.load("{repo}@{info.sha}")' in done.stderr
+    assert f"Published: {peer.url}/{repo}, commit {info.sha}" in done.stderr
+    assert f'in Python, Detector.load("{repo}@{info.sha}")' in done.stderr
     there = {file.rfilename for file in info.siblings or []}
     assert there - {".gitattributes"} == {
         p.relative_to(kept).as_posix() for p in kept.rglob("*") if p.is_file()
@@ -125,9 +126,10 @@ def test_a_private_model(chatward: Run, peer: Peer, trained: Path, words: Path) 
         ),
         ("{user}/x", "hf_ü", 71, "the token of HF_TOKEN has characters that no token has"),
         ("{elsewhere}/x", None, 71, "'{elsewhere}' isn't you: publish as {user}/x"),
-        ("x", None, 2, "'x' says not whose it is: give USER/NAME, as in --repo you/x"),
-        ("{user}/a--b", None, 2, "is no name that the Hub allows"),
-        ("{user}/a b", None, 2, "is no name that the Hub allows"),
+        ("x", None, 2, "'x' doesn't say whose it is: give USER/NAME, as in --repo you/x"),
+        ("{user}/a--b", None, 2, "'{user}/a--b' is no name that the Hub allows"),
+        ("{user}/a b", None, 2, "between them: give --repo {user}/a-b, say"),
+        ("https://huggingface.co/{user}/x/", None, 2, "between them: give --repo {user}/x, say"),
         ("{user}/x", None, 2, "--pr proposes a change to what is there, and there is no model '{user}/x'"),
     ],
 )
@@ -147,8 +149,21 @@ def test_what_is_refused_before_anything_is_made(
 
 def test_what_only_people_can_say(trained: Path, tmp_path: Path) -> None:
     for place, given, said in (
-        ("a", {}, "nothing says under which licence the model is published: give --license"),
-        ("b", {"license": "mit"}, "the card would say nothing of use, data and limits: write"),
+        (
+            "a",
+            {},
+            "nothing says what the card must, its licence .--license, .* and its use, data and limits .--card FILE",
+        ),
+        (
+            "b",
+            {"license": "mit"},
+            "nothing says what the card must, its use, data and limits .--card FILE, .*: say it here",
+        ),
+        (
+            "d",
+            {"license": "Apache 2.0", "added": "x"},
+            "license is 'Apache 2.0', and the Hub spells licences in small letters",
+        ),
     ):
         (tmp_path / place).mkdir()
         with pytest.raises(UsageError, match=said):
@@ -156,7 +171,9 @@ def test_what_only_people_can_say(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     staged = stage(trained, "ann/x", tmp_path / "c", license="mit", added="## Use\n\nFor tests.\n")
     assert staged.rehearsal.apart < 1e-3 and staged.rehearsal.int8_labels is not None
-    with pytest.raises(ManifestError, match="is what was published already"):
+    with pytest.raises(
+        ManifestError, match="is what was published, or kept by --out: give the folder it was made of"
+    ):
         stage(tmp_path / "c", "ann/x", tmp_path)
 
 
@@ -194,5 +211,5 @@ def test_another_hub_can_be_named(hub: Hub) -> None:
         env={**os.environ, "HF_HUB_OFFLINE": "0", **named},
     )
     assert done.returncode == 0, done.stdout
-    assert "8 passed" in done.stdout
+    assert "9 passed" in done.stdout
     assert sum("whoami" in line for line in hub.seen) > 8

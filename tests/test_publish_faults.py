@@ -208,6 +208,8 @@ def test_a_card_that_the_hub_refuses(hub: Hub) -> None:
         UsageError, match='the Hub refuses the card\'s front matter: "license" must be a string'
     ):
         check_card(opened(hub), "---\nlicense: 7\n---\n# A model\n")
+    with pytest.raises(UsageError, match='"license" must be one of .*check --license'):
+        check_card(opened(hub), "---\nlicense: foo\n---\n# A model\n")
 
 
 def test_no_network(folder: Path) -> None:

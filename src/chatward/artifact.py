@@ -179,7 +179,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
     if not folder.is_dir():
         raise ModelNotFoundError(
-            f"no model folder at {str(folder)!r}: give the folder that `chatward train --out` wrote, "
+            f"no model folder at {str(folder)!r}: give the folder that `chatward train`, `distil` or `convert` wrote, "
             "or leave it out to use the model that ships with chatward"
         )
     path = folder / MANIFEST_FILE

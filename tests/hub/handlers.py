@@ -21,6 +21,13 @@ _API = rf"/api/(?P<kind>model|space)s/{_REPO}"
 _REVISION = r"(?P<revision>[^/]+)"
 
 
+# Some of those that the Hub takes (https://huggingface.co/docs/hub/repositories-licenses).
+_LICENSES = (
+    "apache-2.0 mit openrail bsd bsd-2-clause bsd-3-clause cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 afl-3.0 "
+    "agpl-3.0 gpl-3.0 lgpl-3.0 mpl-2.0 unlicense unknown other"
+).split()
+
+
 def _at(repo: Repo, revision: str) -> Commit:
     if (commit := repo.commit_at(revision)) is None:
         raise Refused(404, f"Invalid rev id: {revision}", "RevisionNotFound")
@@ -79,6 +86,9 @@ async def _validate_yaml(hub: Hub, request: Request) -> Response:
     warnings = [] if told else [{"message": "empty or missing yaml metadata in repo card"}]
     if told and "license" in told and not isinstance(told["license"], str):
         return JSONResponse({"errors": [{"message": '"license" must be a string'}], "warnings": []}, 400)
+    if told and told.get("license", "other") not in _LICENSES:
+        errors = [{"message": f'"license" must be one of [{", ".join(_LICENSES)}]'}]
+        return JSONResponse({"errors": errors, "warnings": []}, 400)
     return JSONResponse({"errors": [], "warnings": warnings})
 
 

@@ -50,7 +50,9 @@ def fetch(model: str, precision: str | None = None) -> Path:
             )
     if revision is None:
         _LOGGER.warning(
-            "%s: took revision %s; %s@%s always takes this one", name, folder.name, name, folder.name
+            "%s: took revision %s, the newest; write @ and it behind the name to stay with it",
+            name,
+            folder.name,
         )
     return folder
 

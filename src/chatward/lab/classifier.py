@@ -149,10 +149,15 @@ def _places(name: str, labels: list[str], maps: Sequence[dict[str, str]]) -> lis
     ours = [re.sub(r"[^a-z]", "", label) for label in LABELS]
     if sorted(plain) == sorted(ours):
         return [ours.index(label) for label in plain]
-    example = ",".join(f"{label}={LABELS[min(i, len(LABELS) - 1)]}" for i, label in enumerate(labels))
+    near = next((given for given in maps if set(given) & set(labels)), dict.fromkeys(labels, ""))
+    if lacking := [label for label in labels if label not in near]:
+        raise LabelsError(
+            f"--label-map says nothing of {', '.join(map(repr, lacking))}, which model {name!r} has as well: name each of its labels"
+        )
+    example = ",".join(f"{label}=LEVEL" for label in labels)
     raise LabelsError(
         f"model {name!r} has the labels {', '.join(map(repr, labels))}, not {', '.join(map(repr, LABELS))}: "
-        f'say which stands for which, as in --label-map "{example}"'
+        f'say which stands for which, --label-map "{example}"; its own card should say what they mean'
     )
 
 

@@ -21,6 +21,7 @@ from chatward.lab.wordcount import ARRAYS_FILE, SETTINGS_FILE, WordCounts
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_SHORT: Final = {"mild": "mild toxicity", "0": "non-toxic", "1": "mild toxicity", "2": "toxic"}
 DEFAULT: Final = "default"
 """What stands for the model that ships with chatward."""
 
@@ -126,12 +127,13 @@ def _lost_in_int8(name: str, record: Record | None) -> list[str]:
 
 
 def parse_label_map(text: str) -> LabelMap:
-    """Read ``THEIRS=OURS,...``; UsageError where a part is malformed or ours isn't one of the levels."""
+    """Read ``THEIRS=OURS,...``, ours by name, as "mild", or by number; UsageError where a part is malformed or ours isn't one of the levels."""
     from chatward.schema import LABELS
 
     found: LabelMap = {}
     for part in text.split(","):
         theirs, _, ours = (piece.strip() for piece in part.rpartition("="))
+        ours = _SHORT.get(ours, ours)
         if not theirs or ours not in LABELS or theirs in found:
             raise UsageError(
                 f"--label-map has {part.strip()!r}: give each THEIR LABEL=LEVEL once, where LEVEL is one of {', '.join(LABELS)}"

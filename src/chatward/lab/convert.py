@@ -80,7 +80,7 @@ def convert(
     if how.normaliser not in VERSIONS:
         raise UsageError(f"normaliser is {how.normaliser}: give {' or '.join(map(str, VERSIONS))}")
     folder = Path(given)
-    if (folder / artifact.MANIFEST_FILE).is_file() and not (folder / artifact.CONFIG_FILE).is_file():
+    if (folder / artifact.MANIFEST_FILE).is_file():
         raise UsageError(
             f"{given!r} is a model folder of chatward already: use it as it is, as in --model {given}"
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from chatward import __version__
 from chatward.errors import HubAccessError, UsageError
-from chatward.publishing.answers import first_line, told
+from chatward.publishing.answers import told
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -86,12 +87,21 @@ def _check_name(repo: str) -> None:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+    if "/" not in repo and repo:
+        raise UsageError(f"{repo!r} doesn't say whose it is: give USER/NAME, as in --repo you/{_allowed(repo)}")
     try:
         validate_repo_id(repo)
-    except HFValidationError as error:
-        raise UsageError(f"{repo!r} is no name that the Hub allows: {first_line(error)}") from None
-    if repo.count("/") != 1:
-        raise UsageError(f"{repo!r} says not whose it is: give USER/NAME, as in --repo you/{repo}")
+    except HFValidationError:
+        owner, name = (_allowed(part) for part in (["", "", *repo.removesuffix("/").split("/")])[-2:])
+        raise UsageError(
+            f"{repo!r} is no name that the Hub allows, USER/NAME of letters, digits and single '-', '_' or '.' between them: "
+            f"give --repo {owner or 'you'}/{name or 'model'}, say"
+        ) from None
+
+
+def _allowed(part: str) -> str:
+    """Return what of *part* the Hub allows in a name."""
+    return re.sub(r"[-.]{2,}|[^\w.-]+", "-", part, flags=re.ASCII).strip("-.").removesuffix(".git")[:96]
 
 
 def _token(given: str | None) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +11,7 @@ from chatward.carbon import report_from
 from chatward.errors import ManifestError, UsageError
 from chatward.publishing.answers import first_line, told
 from chatward.schema import LABELS
+from chatward.training.card import toy
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from chatward.publishing.access import Target
 
 _TASK: Final = "text-classification"
+EXAMPLE: Final = "gg wp everyone"
+_EXAMPLES: Final = (EXAMPLE, "fuck this game", "uninstall, you donkey")
+_LICENSE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+_FASTER: Final = 1.05
 _METRICS: Final = {  # figure -> what the Hub calls it, and people do
     "accuracy": ("accuracy", "accuracy"),
     "macro_f1": ("f1", "macro F1"),
@@ -30,7 +36,7 @@ class Rehearsal:
     """What was measured of a folder before it is uploaded, on invented messages.
 
     messages: how many. apart: by how much `transformers` and `Detector` differ at most. plainly: share of messages that `transformers` reads as they stand and
-    chatward as the same. int8_largest, int8_mean, int8_labels: by how much the int8 graph's probabilities differ from float32's, and the share of labels that agree; None where there is none.
+    chatward as the same. example: a message and what was said of it. int8_largest, int8_mean, int8_labels: by how much the int8 graph's probabilities differ from float32's, and the share of labels that agree; None where there is none.
     """
 
     messages: int
@@ -39,6 +45,7 @@ class Rehearsal:
     int8_largest: float | None = None
     int8_mean: float | None = None
     int8_labels: float | None = None
+    example: tuple[str, dict[str, float]] = (EXAMPLE, {})
 
 
 @dataclass(frozen=True)
@@ -61,13 +68,12 @@ class Card:
         """Return the card. Raises UsageError where it lacks what only people can say, ManifestError where the record's figures make no valid card."""
         from huggingface_hub import ModelCard
 
-        intended, rest = self._body()
         parts = [
             self._title(),
             self._use(),
-            intended,
-            rest,
             self.added.strip() + "\n" if self.added.strip() else "",
+            self._body(),
+            self._files(),
             self._citation(),
         ]
         content = f"---\n{self._metadata()}\n---\n\n" + "\n".join(part for part in parts if part)
@@ -83,20 +89,18 @@ class Card:
         return content
 
     def _hub(self) -> dict[str, Any]:
-        return (self.record.get("recipe") or {}).get("hub") or {}
+        """Return what the recipe says for the Hub; nothing of a toy, for which none of it holds."""
+        return {} if toy(self.record) else (self.record.get("recipe") or {}).get("hub") or {}
+
+    def _words(self) -> str:
+        """Return what the recipe says of use, data and limits; "" of a toy."""
+        return "" if toy(self.record) else str((self.record.get("recipe") or {}).get("card") or "").strip()
 
     def _metadata(self) -> str:
         from huggingface_hub import ModelCardData
 
         license = self.license or self._hub().get("license")
-        if not license:
-            raise UsageError(
-                "nothing says under which licence the model is published: give --license, as in --license apache-2.0, or license under [hub] in its recipe"
-            )
-        if not self.added.strip() and not (self.record.get("recipe") or {}).get("card"):
-            raise UsageError(
-                "the card would say nothing of use, data and limits: write a few paragraphs of Markdown and give them with --card FILE, or as `card` in the recipe"
-            )
+        self._refuse_silence(license)
         backbone = self._backbone()
         told: dict[str, Any] = {
             "license": license,
@@ -108,16 +112,41 @@ class Card:
             "tags": ["chatward", "onnx", *self._hub().get("tags", [])],
             "metrics": ["accuracy", "f1"],
             "co2_eq_emissions": self._emissions(),
+            "widget": [{"text": text} for text in _EXAMPLES],
         }
         results = self._results()
         if results:
             told |= {"model_name": self.repo.partition("/")[2], "eval_results": results}
         return str(ModelCardData(**{key: value for key, value in told.items() if value}).to_yaml())
 
+    def _refuse_silence(self, license: str | None) -> None:
+        """Raise UsageError where nobody says what only people can."""
+        lacking = [
+            *([] if license else ["its licence (--license, as in --license apache-2.0)"]),
+            *(
+                []
+                if self.added.strip() or self._words()
+                else ["its use, data and limits (--card FILE, a few paragraphs of Markdown)"]
+            ),
+        ]
+        if lacking:
+            source = (self.record.get("converted") or {}).get("from")
+            where = (
+                f"read the card of {source!r}, and say it here"
+                if source
+                else "say it here, or under [hub] and card in the recipe, for rows and an encoder that aren't toys"
+            )
+            raise UsageError(f"nothing says what the card must, {' and '.join(lacking)}: {where}")
+        if license and not _LICENSE.fullmatch(license):
+            raise UsageError(
+                f"license is {license!r}, and the Hub spells licences in small letters with '-' and '.', as in apache-2.0, mit, cc-by-4.0: see "
+                "https://huggingface.co/docs/hub/repositories-licenses"
+            )
+
     def _backbone(self) -> str:
         named = str((self.record.get("backbone") or {}).get("recipe") or "")
-        toy = (self.record.get("backbone") or {}).get("toy")
-        return named if named.count("/") == 1 and not toy else ""
+        made_up = (self.record.get("backbone") or {}).get("toy")
+        return named if named.count("/") == 1 and not made_up else ""
 
     def _emissions(self) -> dict[str, Any] | None:
         """Return what training cost, in grams, as the Hub lists it; None where it isn't known."""
@@ -178,12 +207,13 @@ class Card:
         return found
 
     def _title(self) -> str:
-        levels = ", ".join(f"*{label}*" for label in LABELS)
-        return (
-            f"# {self.repo.partition('/')[2]}\n\n"
-            f"Reads a message of game chat and says {levels}, with {'calibrated probabilities' if self._calibrated() else 'probabilities that nobody calibrated'}. "
-            f"Made with chatward {__version__}.\n"
+        levels = ", ".join(f"*{label}*" for label in LABELS[:-1])
+        how = "calibrated probabilities" if self._calibrated() else "probabilities that nobody calibrated"
+        summary = (
+            self._hub().get("summary")
+            or f"Reads a message of game chat and says {levels} or *{LABELS[-1]}*, with {how}."
         )
+        return f"# {self.repo.partition('/')[2]}\n\n{summary} Made with chatward {__version__}.\n"
 
     def _calibrated(self) -> bool:
         """Whether a temperature was fitted: always in training, in a conversion where rows were given."""
@@ -191,16 +221,17 @@ class Card:
 
     def _use(self) -> str:
         r, undone = self.rehearsal, self.record.get("normaliser") != 1
+        text, said = r.example
+        told = ", ".join(f"{{'label': {label!r}, 'score': {score:.4f}}}" for label, score in said.items())
         lines = [
             "```python\n"
             "from transformers import pipeline\n\n"
             f'classify = pipeline("text-classification", model="{self.repo}", top_k=None)\n'
-            'classify("gg wp everyone", truncation=True)\n'
-            "```\n",
+            f'classify(["{text}"], truncation=True)\n' + (f"# [[{told}]]\n" if said else "") + "```\n",
             f"With chatward it needs no PyTorch{', and evasion is undone before the model reads' if undone else ''}:\n",
             "```python\n"
             "from chatward import Detector\n\n"
-            f'Detector.load("{self.repo}").predict(["gg wp everyone"])\n'
+            f'Detector.load("{self.repo}").predict(["{text}"])\n'
             "```\n",
             f"Both give the same probabilities: on {r.messages:,} invented messages, measured before this was uploaded, they differ by {r.apart:.1g} at most. "
             f"transformers reads a message as it stands, which is what chatward reads, too, for {100 * r.plainly:.1f} % of those and somewhat less of real chat; "
@@ -211,14 +242,29 @@ class Card:
             ),
         ]
         if r.int8_largest is not None:
+            measured = [
+                name
+                for name, key in (
+                    ("thresholds", "thresholds"),
+                    ("false alarms", "false_alarms"),
+                    ("the functional cases", "functional"),
+                )
+                if self.record.get(key)
+            ]
             lines.append(
-                f'`Detector.load("{self.repo}", precision="int8")` is the same model in whole numbers{self._speed()}: its probabilities differ '
-                f"from float32's by {r.int8_mean:.4f} on average and {r.int8_largest:.3f} at most, and {100 * (r.int8_labels or 0):.2f} % of labels agree. "
-                "Thresholds, false alarms and the cases below were measured with it.\n"
+                f'`Detector.load("{self.repo}", precision="int8")` is the same model in 8-bit integers{self._speed()}: on those messages its probabilities differ '
+                f"from float32's by {r.int8_mean:.4f} on average and {r.int8_largest:.4f} at most, and {100 * (r.int8_labels or 0):.2f} % of labels agree."
+                + (
+                    f" With it {' and '.join(', '.join(measured).rsplit(', ', 1))} below were measured.\n"
+                    if measured
+                    else "\n"
+                )
             )
-        if self.read_back:
-            lines.append("The float32 weights are those of the int8 graph: training kept no others.\n")
-        lines += [
+        return "\n".join(lines) + "\n"
+
+    def _files(self) -> str:
+        lines = [
+            "## Files\n",
             "| file | MB | what it is |",
             "|---|---|---|",
             *(
@@ -227,6 +273,8 @@ class Card:
                 if name in self.files
             ),
         ]
+        if self.read_back:
+            lines.append("\nTraining kept no float32 weights: these are what the int8 graph has of them.")
         if self._calibrated():
             lines.append(
                 "\nThe last layer is divided by the temperature already, so a softmax over the logits is calibrated in every one of them."
@@ -235,23 +283,25 @@ class Card:
 
     def _speed(self) -> str:
         times = (self.record.get("parity") or {}).get("int8_speed_over_fp32")
-        return f", {times:.1f} times as fast where it was made" if times else ""
+        return f", {times:.1f} times as fast where it was made" if times and times > _FASTER else ""
 
-    def _body(self) -> tuple[str, str]:
-        """Return the section on use of the folder's own card, "" where it has none, and its other sections; what stands above them is about a folder."""
-        sections = [f"## {part.strip()}\n" for part in self.local.split("\n## ")[1:]]
-        use = [part for part in sections if part.startswith("## Use\n")]
-        return "\n".join(use), "\n".join(part for part in sections if part not in use)
+    def _body(self) -> str:
+        """Return the folder's own card from its first section on, or from what it says of a toy: what stands above is about a folder. What the caller adds takes the place of the recipe's words."""
+        _, found, rest = self.local.partition("\n```\n")
+        body = (rest if found else self.local).strip()
+        words = self._words()
+        return (body.replace(words, "").strip() if self.added.strip() and words else body) + "\n"
 
     def _citation(self) -> str:
         owner, _, name = self.repo.partition("/")
+        author = self._hub().get("author") or owner
         year = str(self.record.get("created", ""))[:4]
         return (
             "## How to cite\n\n"
             "```bibtex\n"
-            f"@misc{{{''.join(c for c in owner + name if c.isalnum())}{year},\n"
+            f"@misc{{{''.join(c for c in name if c.isalnum())}{year},\n"
             f"  title        = {{{name}: levels of toxicity in game chat}},\n"
-            f"  author       = {{{owner}}},\n"
+            f"  author       = {{{author}}},\n"
             + (f"  year         = {{{year}}},\n" if year else "")
             + f"  howpublished = {{\\url{{https://huggingface.co/{self.repo}}}}},\n"
             f"  note         = {{made with chatward {__version__}}}\n"
@@ -285,5 +335,5 @@ def check_card(target: Target, text: str) -> None:
         except BadRequestError:
             errors = answer.json().get("errors") or [{"message": "it doesn't say what"}]
             raise UsageError(
-                f"the Hub refuses the card's front matter: {errors[0]['message']}; check --license and [hub] in the recipe"
+                f"the Hub refuses the card's front matter: {errors[0]['message'][:200]}; check --license and [hub] in the recipe"
             ) from None

@@ -14,7 +14,7 @@ from transformers import pipeline
 from chatward import artifact
 from chatward.detection.detector import Detector
 from chatward.errors import ManifestError, OutputError, ParityError
-from chatward.publishing.card import Card, Rehearsal
+from chatward.publishing.card import EXAMPLE, Card, Rehearsal
 from chatward.publishing.upload import files_of
 from chatward.schema import LABELS
 from chatward.text import normalise
@@ -46,7 +46,15 @@ def stage(model: Path, repo: str, out: Path, *, license: str | None = None, adde
     artifact.verify(model, manifest)
     if artifact.GRAPH_FILE not in manifest.files:
         raise ManifestError(
-            f"{str(model)!r} is what was published already: give the folder that `chatward train` or `chatward convert` wrote"
+            f"{str(model)!r} is what was published, or kept by --out: give the folder it was made of, which `chatward train` or `chatward convert` wrote"
+        )
+    if (
+        "converted" in manifest.provenance
+        and f"{artifact.PYTORCH_FOLDER}/{artifact.CONFIG_FILE}" not in manifest.files
+    ):
+        raise ManifestError(
+            f"{str(model)!r} is of a classifier whose labels aren't the three levels one to one, which plain transformers can't be told: use it as a folder, "
+            "or publish one that has a label for each level"
         )
     try:
         read_back = write_plain(model, manifest, out)
@@ -89,12 +97,12 @@ def _rehearse(folder: Path, manifest: artifact.Manifest) -> Rehearsal:
     golden = json.loads(_read(folder / artifact.GOLDEN_FILE))
     texts = [row["text"] for row in (*golden["messages"], *golden.get("cascade", []))]
     normalised = [normalise(text, manifest.normaliser) for text in texts]
-    said = _answers(Detector.load(folder), texts)
+    ours = _answers(Detector.load(folder), texts)
     plain = _pipeline(folder, normalised)
-    apart = float(np.abs(said - plain).max())
+    apart = float(np.abs(ours - plain).max())
     if apart > _APART:
         raise ParityError(
-            f"transformers and chatward differ by {apart:.4f} on {texts[int(np.abs(said - plain).max(axis=1).argmax())]!r}, and {_APART} is allowed: "
+            f"transformers and chatward differ by {apart:.4f} on {texts[int(np.abs(ours - plain).max(axis=1).argmax())]!r}, and {_APART} is allowed: "
             "this architecture can't be published yet"
         )
     tokenizer = Tokenizer.from_file(str(folder / artifact.TOKENIZER_FILE))
@@ -102,12 +110,14 @@ def _rehearse(folder: Path, manifest: artifact.Manifest) -> Rehearsal:
         (ids := _ids(tokenizer, text)) is not None and ids == _ids(tokenizer, as_read)
         for text, as_read in zip(texts, normalised, strict=True)
     ]
-    rehearsal = Rehearsal(len(texts), apart, float(np.mean(same)))
+    (example,) = Detector.load(folder).predict([EXAMPLE])
+    said = dict(sorted(example.probabilities.items(), key=lambda one: -one[1]))
+    rehearsal = Rehearsal(len(texts), apart, float(np.mean(same)), example=(EXAMPLE, said))
     if artifact.INT8 not in manifest.graphs:
         return rehearsal
     rounded = _answers(Detector.load(folder, precision=artifact.INT8), texts)
-    gap = np.abs(rounded - said).max(axis=1)
-    agreed = (rounded.argmax(axis=1) == said.argmax(axis=1)).mean()
+    gap = np.abs(rounded - ours).max(axis=1)
+    agreed = (rounded.argmax(axis=1) == ours.argmax(axis=1)).mean()
     return replace(
         rehearsal, int8_largest=float(gap.max()), int8_mean=float(gap.mean()), int8_labels=float(agreed)
     )

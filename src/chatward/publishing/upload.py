@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ def upload(target: Target, folder: Path, files: dict[str, int], message: str, ba
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
+    # It says each of its tries, and that nothing has changed; what matters is raised, or said by the caller.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     if not bars:
         disable_progress_bars()
     check_sizes(files)

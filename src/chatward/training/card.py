@@ -17,6 +17,7 @@ def write_card(path: Path, recipe: Recipe, record: dict[str, Any]) -> None:
         f"A chatward model: reads a chat message and gives calibrated probabilities of {', '.join(LABELS)}.\n",
         "```python\nfrom chatward import Detector\n\n"
         'Detector.load("FOLDER").predict(["gg wp everyone"])\n```\n',
+        *_own_words(recipe, record),
         _origin(record),
         _figures(record),
         _heads(record),
@@ -26,15 +27,32 @@ def write_card(path: Path, recipe: Recipe, record: dict[str, Any]) -> None:
         _shallow(record.get("shallow")),
         _fast(record.get("fast")),
         _cost(record),
-        recipe.card.strip() + "\n" if recipe.card else "",
     ]
     path.write_text("\n".join(part for part in parts if part), encoding="utf-8")
 
 
+def toy(record: dict[str, Any]) -> str:
+    """Return why a model of this run record is a toy, of which nothing that its recipe says of data and use holds; "" where it is none."""
+    backbone, sample = (record.get("backbone") or {}).get("toy"), record.get("sample")
+    rows = "it learned from the small invented set that ships with chatward" if sample else ""
+    return " and ".join(part for part in (rows, f"its encoder is {backbone}" if backbone else "") if part)
+
+
+def _own_words(recipe: Recipe, record: dict[str, Any]) -> list[str]:
+    """Return what the recipe says of use, data and limits; of a toy only that it is one."""
+    if why := toy(record):
+        said = "" if record["backbone"]["toy"] else " No figure of it says anything about real chat."
+        return [f"**A toy, for first tries:** {why}.{said}\n"]
+    return [recipe.card.strip() + "\n"] if recipe.card else []
+
+
 def _origin(record: dict[str, Any]) -> str:
     named, given = record["backbone"]["recipe"], record["backbone"]["given"]
-    backbone = f"`{given}`" if given == named else f"the folder `{given}` (the recipe names `{named}`)"
-    toy, device = record["backbone"]["toy"], record["machine"]["device"]
+    copied = given == named.rpartition("/")[2]
+    backbone = (
+        f"`{named}`" if given == named or copied else f"the folder `{given}` (the recipe names `{named}`)"
+    )
+    device = record["machine"]["device"]
     where = f"{record['machine']['cores']} CPU cores" + (f" and {device}" if device != "cpu" else "")
     adapted = record["adapt"].get("sets", {})
     distil = record["recipe"]["distil"]
@@ -44,7 +62,6 @@ def _origin(record: dict[str, Any]) -> str:
         "## How it was made\n",
         f"`chatward train` {record['chatward']} on {record['created'][:10]}, from {backbone}, on "
         f"{where}. Recipe, versions, hashes and every epoch are in `run.json`.\n",
-        *([f"**`{given}` is {toy}.**\n"] if toy else []),
         "| set | rows | used for |",
         "|---|---|---|",
         *(
@@ -101,12 +118,20 @@ def _figures(record: dict[str, Any]) -> str:
             f"| {100 * f['macro_f1']:.1f} {spans['macro_f1']} | {100 * f['flag_f1']:.1f} {spans['flag_f1']} "
             f"| {f['log_loss']:.3f} ({low:.3f} to {high:.3f}) | {f['ece']:.3f} (before temperature {f['ece_before']:.3f}) |"
         )
+    if "new wording" in report["sets"]:
+        lines.append(
+            "\n*new wording*: the rows that share their letters, signs and spaces aside, with no row learned from."
+        )
     lines += ["\n| level, all rows | precision | recall | F1 | rows |", "|---|---|---|---|---|"]
     lines += [
         f"| {label} | {c['precision']:.2f} | {c['recall']:.2f} | {c['f1']:.2f} | {c['rows']:,} |"
         for label, c in report["sets"]["all"]["per_class"].items()
     ]
     return "\n".join(lines + _others(report.get("others", {}))) + "\n"
+
+
+def _points(value: float) -> str:
+    return f"{round(value, 1) or 0:+.1f}".replace("+0.0", "0.0")
 
 
 def _said(value: Any) -> str:
@@ -119,7 +144,8 @@ def _others(others: dict[str, Any]) -> list[str]:
         return []
     sets = list(next(iter(others.values())))
     lines = [
-        "\nPoints of macro F1 by which other forms of it differ on the same rows (paired, 95 %):\n",
+        "\nPoints of macro F1 by which other forms of the model differ from the one above, on the same rows (paired, 95 %). *Both tiers* are it and the small one of *Fast tier*, by the agreement asked; "
+        "*the deep model* is the one of more layers that taught it:\n",
         f"| |{''.join(f' {name} |' for name in sets)}",
         f"|---|{'---|' * len(sets)}",
     ]
@@ -128,7 +154,7 @@ def _others(others: dict[str, Any]) -> list[str]:
         for name in sets:
             low, high = found[name]["macro_f1_difference_interval"]
             points = 100 * found[name]["macro_f1_difference"]
-            cells.append(f" {points:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) |")
+            cells.append(f" {_points(points)} ({_points(100 * low)} to {_points(100 * high)}) |")
         lines.append(f"| {form} |{''.join(cells)}")
     return lines
 
@@ -195,9 +221,11 @@ def _functional(found: dict[str, Any] | None) -> str:
         f"Of {whole['cases']:,} invented cases, each testing one function, {_rate(whole)} % get a level that is accepted for "
         f"them; the worst function has {100 * low:.0f} %. In brackets: 95 % Wilson intervals. `chatward evaluate MODEL "
         "--functional CASES` gives the same table, with what failed.\n",
+        f"<details><summary>All {len(found['functions'])} functions</summary>\n",
         "| function | cases | passed % |",
         "|---|---|---|",
         *(f"| {one['function']} | {one['cases']:,} | {_rate(one)} |" for one in found["functions"]),
+        "\n</details>",
     ]
     if found["ways"]:
         lines += [
@@ -223,7 +251,7 @@ def _export(record: dict[str, Any]) -> str:
         "## int8 against PyTorch\n\n"
         f"On {p['rows']:,} messages: {100 * p['label_agreement']:.2f} % of labels agree, probabilities differ by "
         f"{p['mean_probability_difference']:.4f} on average and {p['largest_probability_difference']:.3f} at most. "
-        f"Macro F1 on the {p['validation_rows']:,} validation rows: {p['macro_f1_pytorch']:.2f} in PyTorch, "
+        f"Macro F1 on {p['validation_rows']:,} rows, from which it or its teacher has learned, so that only the difference counts: {p['macro_f1_pytorch']:.2f} in PyTorch, "
         f"{p['macro_f1_int8']:.2f} in int8. One thread runs int8 {p['int8_speed_over_fp32']:.1f} times as fast as "
         "fp32.\n"
     )

@@ -235,10 +235,13 @@ class WordCountRecipe:
 @dataclass(frozen=True)
 class HubFacts:
     """What the Hub lists of a published model and no run can know. license: an identifier of the Hub's, as ``"apache-2.0"``. language: ISO 639-1
-    codes. datasets: names at the Hub of what it learned from, where they are there. tags: more words to find it by.
+    codes. datasets: names at the Hub of what it learned from, where they are there. tags: more words to find it by. summary: a sentence on what it reads, the card's first; author: whom
+    to cite; where empty, a general sentence and the owner of the repository.
     """
 
     license: str
+    summary: str = ""
+    author: str = ""
     language: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)

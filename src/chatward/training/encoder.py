@@ -57,6 +57,10 @@ class Backbone:
         fast.enable_truncation(self.max_tokens)
         return [e.ids for e in fast.encode_batch_fast(texts)]
 
+    def layers(self) -> int:
+        """Return how many layers its configuration tells; 0 where it tells none."""
+        return int(getattr(self._config(), "num_hidden_layers", 0))
+
     def offsets(self, texts: list[str]) -> list[list[tuple[int, int]]]:
         """Return start and end in its text of each token that `encode` gives; both 0 for tokens that stand for no text.
 
@@ -238,6 +242,8 @@ def loading(name: str, load: Callable[[], Any], what: str = "backbone", kind: st
             cure = f"the folder must hold config.json, tokenizer.json and model.safetensors of {kind}"
         elif any(mark in name for mark in ("\\", "./")) or name.startswith(("/", "~")) or name.count("/") > 1:
             cure = "there is no such folder"
+        elif "/" not in name:
+            cure = "there is no such folder; a name at the Hub is USER/NAME"
         else:
             cure = "there is no such folder, and the Hub has no such model or can't be reached from here"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

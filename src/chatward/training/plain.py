@@ -17,7 +17,7 @@ from chatward.errors import ParityError
 from chatward.schema import LABELS
 from chatward.text import normalise
 from chatward.training.export import golden, logits_of_graph, to_graph
-from chatward.training.weights import network_of
+from chatward.training.weights import WEIGHTS_FILE, network_of
 
 if TYPE_CHECKING:
     from chatward.artifact import Manifest
@@ -38,6 +38,7 @@ def write_plain(folder: Path, manifest: Manifest, out: Path) -> bool:
     network.config.id2label = dict(enumerate(LABELS))
     network.config.label2id = {label: i for i, label in enumerate(LABELS)}
     network.save_pretrained(out)
+    (out / WEIGHTS_FILE).chmod(0o644)
     (out / artifact.TOKENIZER_FILE).write_bytes((folder / artifact.TOKENIZER_FILE).read_bytes())
     described = {
         "tokenizer_class": "PreTrainedTokenizerFast",  # which every version of transformers knows

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from chatward import __version__
 from chatward.artifact import machine
+from chatward.data.sources import SAMPLE, data_folder
 from chatward.errors import UsageError
 from chatward.text import NORMALISER_VERSION
 from chatward.training.device import described
@@ -34,6 +35,7 @@ def record_of(recipe_hash: str, session: Session) -> dict[str, Any]:
             "identity": session.backbone_identity,
             "toy": TOY if session.toy else None,
         },
+        "sample": session.data == data_folder(SAMPLE),
         "recipe": recipe,
         "recipe_sha256": recipe_hash,
         "data": session.corpus.facts,

@@ -16,6 +16,7 @@ from chatward import __version__, text
 from chatward.data.corrections import Corrections, apply
 from chatward.data.prepare import Corpus, Distinct, distinct, gather, lessons
 from chatward.data.splits import HoldOut, hold_out
+from chatward.errors import RecipeError
 from chatward.text import NORMALISER_VERSION
 from chatward.training.config import Recipe
 from chatward.training.disguise import Disguise
@@ -114,6 +115,11 @@ def open_session(
     if toy:
         name = str(tiny(work, [*_trained_on(corpus, held_out, recipe.seed), *texts], recipe.max_tokens))
     opened = open_backbone(name, recipe.max_tokens, recipe.tokens, texts, recipe.pooling, words)
+    if recipe.shallow and (there := opened.layers()) < recipe.shallow.layers:
+        raise RecipeError(
+            f"[shallow] of the recipe keeps {recipe.shallow.layers} layers, and backbone {Path(opened.name).name!r} has {there}: "
+            "take [shallow] out of the recipe, or give a --backbone of more"
+        )
     return Session(
         recipe,
         data,

@@ -87,13 +87,16 @@ def publish(
     )
     with needs("train", "`chatward publish`"):  # takes seconds to load: what can't be is told before
         from chatward.publishing.stage import stage
+    say("making it and trying it out in transformers...")
     with new_folder(out) as scratch:
         staged = stage(folder, repo, scratch, license=license, added=added)
         check_sizes(staged.files)
         check_card(target, staged.card)
         _show(staged)
         if dry_run:
-            say(f"Nothing was uploaded. Leave out --dry-run to publish it as {target.url}")
+            say(
+                f"Nothing was uploaded{f'; it is kept in {out}' if out else ''}. Leave out --dry-run to publish it as {target.url}"
+            )
             return
         done = upload(
             target,
@@ -105,9 +108,12 @@ def publish(
     if not done.new:
         say(f"{target.url} has all of this already: nothing was changed")
         return
-    say(f"{'Proposed' if pr else 'Published'}: {done.url}" + (" (private)" if target.private else ""))
-    if not pr:
-        say(f'Load it: Detector.load("{repo}@{done.commit}")')
+    private_too = " (private)" if target.private else ""
+    if pr:
+        say(f"Proposed: {done.url}{private_too}")
+        return
+    say(f"Published: {target.url}{private_too}, commit {done.commit}")
+    say(f'Try it: chatward predict --model {repo} "gg wp"; in Python, Detector.load("{repo}@{done.commit}")')
 
 
 def _added(card: Path | None) -> str:

@@ -76,7 +76,9 @@ def publish_space(
         files = files_of(scratch)
         list_files(files)
         if dry_run:
-            say(f"Nothing was uploaded. Leave out --dry-run to publish it as {target.url}")
+            say(
+                f"Nothing was uploaded{f'; it is kept in {out}' if out else ''}. Leave out --dry-run to publish it as {target.url}"
+            )
             return
         done = upload(
             target,
@@ -88,7 +90,12 @@ def publish_space(
     if not done.new:
         say(f"{target.url} has all of this already: nothing was changed")
         return
-    say(f"{'Proposed' if pr else 'Published'}: {done.url}" + (" (private)" if target.private else ""))
+    private_too = " (private)" if target.private else ""
+    say(
+        f"Proposed: {done.url}{private_too}"
+        if pr
+        else f"Published: {target.url}{private_too}, commit {done.commit}"
+    )
     if served.private:
         say(
             f"{served.repo} is private: give the Space a secret HF_TOKEN that may read it, at {target.url}/settings"
