@@ -41,7 +41,9 @@ def test_no_pickle_anywhere(trained: Path) -> None:
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"no model folder at .*nowhere.*chatward train --out"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"no model folder at .*nowhere.*`chatward train`, `distil` or `convert` wrote"
+    ):
         Detector.load(tmp_path / "nowhere")
 
 

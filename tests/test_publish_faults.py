@@ -215,3 +215,50 @@ def test_a_card_that_the_hub_refuses(hub: Hub) -> None:
 def test_no_network(folder: Path) -> None:
     with pytest.raises(HubError, match="the Hub can't be reached"):
         open_target("ann/model", "model", token="hf_writes", endpoint="http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("where", ["whoami", "GET /api/models", "preupload", "objects/batch", COMMIT])
+def test_a_token_that_the_hub_repeats_is_not_told(hub: Hub, folder: Path, where: str) -> None:
+    hub.fail(where, status=400, message="bad token hf_writes" + " for you" * 99, times=99)
+    with pytest.raises(HubError, match="bad token hf_... for you") as raised:
+        send(hub, folder)
+    assert "hf_writes" not in str(raised.value) and len(str(raised.value)) < 400
+
+
+def test_what_answers_is_no_hub(hub: Hub) -> None:
+    hub.fail("whoami", status=200, message="Log in to the hotel's network")
+    with pytest.raises(
+        HubError, match="what answers isn't a Hub .*: check --endpoint, HF_ENDPOINT and the proxy"
+    ):
+        opened(hub)
+
+
+def test_addresses(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert open_target("ann/x", "model", token="hf_writes", endpoint=f"{hub.url}/").url == f"{hub.url}/ann/x"
+    for address in ("", "notaurl", "ftp://x", "http://", "http://[::1"):
+        with pytest.raises(UsageError, match="--endpoint is .*: give an address, as https://huggingface.co"):
+            open_target("ann/x", "model", token="hf_writes", endpoint=address)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        HubError, match="HF_HUB_OFFLINE is set, so that the Hub isn't asked: unset it to publish"
+    ):
+        opened(hub)
+
+
+def test_a_space_leaves_its_copied_package(hub: Hub, tmp_path: Path) -> None:
+    space = tmp_path / "space"
+    (space / "chatward").mkdir(parents=True)
+    (space / "chatward" / "old.py").write_text("")
+    (space / "app.py").write_text("")
+
+    def send_it() -> None:
+        target = open_target("ann/page", "space", token="hf_writes", endpoint=hub.url)
+        upload(target, space, files_of(space), "A page")
+
+    send_it()
+    (space / "chatward" / "old.py").unlink()
+    (space / "app.py").write_text("1")
+    send_it()
+    assert set(hub.files("ann/page", kind="space")) == {".gitattributes", "app.py"}, (
+        "or it would come before the installed one"
+    )

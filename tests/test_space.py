@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +118,41 @@ def test_requirements_that_cannot_be_installed(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("./no-such-folder\n")
     with pytest.raises(UsageError, match="the Space has requirements that can't be installed"):
         tryout.try_out(tmp_path, "http://127.0.0.1:9", None)
+
+
+def test_a_token_that_the_space_prints_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tryout, "_environment", lambda *_: Path(tryout.sys.executable))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    (tmp_path / "app.py").write_text("import os, sys; sys.exit('bad ' + os.environ['HF_TOKEN'])")
+    with pytest.raises(HubError, match="doesn't start: bad hf_...$"):
+        tryout.try_out(tmp_path, "http://127.0.0.1:9", "secret-of-another-hub")
+
+
+def test_a_try_out_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
+    """While pip works: it is ended, with what it began, and its folders go."""
+    (tmp_path / "space").mkdir()
+    (tmp_path / "space" / "app.py").write_text("")
+    (tmp_path / "space" / "requirements.txt").write_text("./slow\n")
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "setup.py").write_text("import time; time.sleep(120)")
+    (tmp_path / "tmp").mkdir()
+    script = (
+        "import signal, sys; from pathlib import Path; from chatward.publishing.tryout import try_out; "
+        "signal.signal(signal.SIGTERM, signal.default_int_handler); try_out(Path(sys.argv[1]), 'http://127.0.0.1:9', None)"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path / "space"],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list((tmp_path / "tmp").glob("*/tmp/pip-*")):
+        time.sleep(0.05)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(timeout=60) != 0
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 @pytest.mark.network

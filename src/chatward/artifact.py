@@ -27,6 +27,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -62,6 +63,7 @@ REQUIRED_FILES: Final = (TOKENIZER_FILE, GOLDEN_FILE)
 INT8: Final = "int8"
 FLOAT32: Final = "float32"
 PRECISIONS: Final = (FLOAT32, INT8)
+_FILE_NAME: Final = re.compile(r"(?!.*//)[^\x00-\x1f\x7f\\\ud800-\udfff]{1,250}")
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,7 @@ def _checked(raw: Any, path: Path) -> Manifest:
     if not 8 <= raw["max_tokens"] <= 100_000 or raw["pad_id"] < 0:
         raise bad(f"has max_tokens {raw['max_tokens']!r} and pad_id {raw['pad_id']!r}, out of range")
     for name, digest in raw["files"].items():
-        inside = name and not Path(name).is_absolute() and ".." not in Path(name).parts
+        inside = _FILE_NAME.fullmatch(name) and not Path(name).is_absolute() and ".." not in Path(name).parts
         if not inside or not isinstance(digest, str):
             raise bad(f"lists the unusable file {name!r}")
     if tuple(raw["labels"]) != LABELS:
@@ -290,7 +292,12 @@ def _checked(raw: Any, path: Path) -> Manifest:
             "get the model folder again, or train a new one"
         )
     graphs = {INT8: GRAPH_FILE} if version == 1 else raw.get("graphs")
-    if not isinstance(graphs, dict) or not graphs or not set(graphs) <= set(PRECISIONS):
+    if (
+        not isinstance(graphs, dict)
+        or not graphs
+        or not set(graphs) <= set(PRECISIONS)
+        or not all(isinstance(name, str) for name in graphs.values())
+    ):
         raise bad(f"has no usable 'graphs' (found {graphs!r})")
     if absent := [name for name in graphs.values() if name not in raw["files"]]:
         raise bad(f"lists no file {absent[0]!r}, which answers")

@@ -12,7 +12,9 @@ import onnxruntime as ort
 from tokenizers import AddedToken, Tokenizer
 
 from chatward import artifact
+from chatward.detection.graph_file import names_other_files
 from chatward.errors import ModelIntegrityError, UsageError
+from chatward.schema import LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,12 +58,22 @@ class OnnxBackend:
         self._pad_id = manifest.pad_id
         graph = graph or artifact.graph_of(manifest, None)
         try:
+            if names_other_files(folder / graph):
+                raise ValueError(f"{graph} keeps its numbers in another file, which is never read")
             self._tokenizer = Tokenizer.from_file(str(folder / artifact.TOKENIZER_FILE))
             self._session = ort.InferenceSession(
                 str(folder / graph), _options(), providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # both libraries raise bare Exception subclasses of their own
-            raise ModelIntegrityError(f"{str(folder)!r} doesn't load: {error}") from error
+            self._tokenizer.encode("a")
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except (
+            BaseException
+        ) as error:  # both libraries raise kinds of their own; what panics in Rust is no Exception
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelIntegrityError(
+                f"{str(folder)!r} doesn't load ({reason}): get the model folder again, or train a new one"
+            ) from error
         put = sorted((value.name, value.type, len(value.shape)) for value in self._session.get_inputs())
         if put != _INPUTS or "logits" not in [value.name for value in self._session.get_outputs()]:
             raise ModelIntegrityError(
@@ -83,6 +95,20 @@ class OnnxBackend:
         empty, word = (self._tokenizer.encode(text).ids for text in ("", "a"))
         opened = next((i for i, (a, b) in enumerate(zip(empty, word, strict=False)) if a != b), len(empty))
         self.around = (empty[:opened], empty[opened:])
+        self._probe(folder / graph, word)
+
+    def _probe(self, graph: Path, ids: list[int]) -> None:
+        """Raise ModelIntegrityError where the graph doesn't answer a message, *ids*, with three numbers."""
+        try:
+            found = self.run([ids])
+            if found.shape == (1, len(LABELS)) and np.isfinite(found).all():
+                return
+            problem = f"it answers {found.tolist()}"
+        except Exception as error:  # ONNX Runtime raises kinds of its own
+            problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelIntegrityError(
+            f"{str(graph)!r} doesn't answer a message with a number for each level ({problem[:200]}): get the model folder again, or train a new one"
+        )
 
     def encode(self, texts: list[str]) -> list[tuple[list[int], bool]]:
         """Return for each normalised text its token ids and whether it was cut at `max_tokens`."""

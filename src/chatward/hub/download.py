@@ -6,6 +6,7 @@ import errno
 import logging
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,13 +14,18 @@ from typing import Final
 from chatward import artifact
 from chatward.errors import HubError, ManifestError, ModelError, ModelNotFoundError, UsageError
 
-_NAME: Final = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
+_NAME: Final = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>(?!\.)(?!.*\.\.)[\w./-]+))?")
 _LOGGER: Final = logging.getLogger("chatward")
 
 
 def is_name(model: str) -> bool:
     """Whether *model* names a repository, USER/NAME or USER/NAME@REVISION: it has that form, and no such folder is there."""
-    return _NAME.fullmatch(model) is not None and not Path(model).exists()
+    if _NAME.fullmatch(model) is None:
+        return False
+    try:
+        return not Path(model).exists()
+    except OSError:  # a part is longer than a file's name may be
+        return True
 
 
 def fetch(model: str, precision: str | None = None) -> Path:
@@ -91,6 +97,10 @@ def _asked(download: Callable[[], Path], model: str) -> Path:
 
     try:
         return download()
+    except UnicodeEncodeError:
+        raise HubError(
+            f"the token for {model!r} has characters that no token has: log in again with `hf auth login`, or set HF_TOKEN anew"
+        ) from None
     except errors.HFValidationError as error:
         raise UsageError(f"{model!r} is no name on the Hub ({_line(error)}): give USER/NAME") from None
     except errors.RepositoryNotFoundError:
@@ -141,8 +151,9 @@ def _refusal(model: str, status: int) -> str:
 
 def _forget(file: Path) -> None:
     """Remove *file* from the cache, so that it is downloaded again: the link and what it points to."""
-    file.resolve().unlink(missing_ok=True)
-    file.unlink(missing_ok=True)
+    with suppress(OSError):  # of a cache that can only be read it stays
+        file.resolve().unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
 
 
 def _line(error: Exception) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Kind = Literal["model", "space"]
 
 _TOKENS_PAGE: Final = "https://huggingface.co/settings/tokens"
+_ADDRESS: Final = re.compile(r"https?://[\w.-]+(:\d+)?(/[\w./-]*)?", re.ASCII)
 _MAY_WRITE: Final = ("admin", "write", "contributor")
 
 
@@ -60,8 +61,14 @@ def open_target(
 
     _check_name(repo)
     found, source = _token(token)
-    api = HfApi(endpoint=endpoint, token=found, library_name="chatward", library_version=__version__)
-    with told(repo, source):
+    _check_endpoint(endpoint)
+    api = HfApi(
+        endpoint=endpoint and endpoint.rstrip("/"),
+        token=found,
+        library_name="chatward",
+        library_version=__version__,
+    )
+    with told(repo, source, found):
         _check_rights(api.whoami(), repo, source, pr)
         try:
             info = api.repo_info(repo, repo_type=kind)
@@ -78,9 +85,14 @@ def open_target(
             f"{repo!r} is there already, and public: leave out --private, or make it private in its settings first"
         )
     if not pr:
-        with told(repo, source):
+        with told(repo, source, found):
             api.auth_check(repo, repo_type=kind, write=True)
     return Target(api, repo, kind, source, info.sha, bool(info.private), pr)
+
+
+def _check_endpoint(endpoint: str | None) -> None:
+    if endpoint is not None and not _ADDRESS.fullmatch(endpoint):
+        raise UsageError(f"--endpoint is {endpoint!r}: give an address, as https://huggingface.co")
 
 
 def _check_name(repo: str) -> None:
@@ -129,8 +141,8 @@ def _token(given: str | None) -> tuple[str, str]:
 def _check_rights(who: dict[str, Any], repo: str, source: str, pr: bool) -> None:
     """Raise HubAccessError where what the Hub says of the token's owner shows that it may not write to *repo*."""
     owner = repo.partition("/")[0]
-    name, orgs = str(who.get("name")), {str(org.get("name")): org for org in who.get("orgs", [])}
-    token = who.get("auth", {}).get("accessToken", {})
+    name, orgs = str(who["name"]), {str(org["name"]): org for org in who.get("orgs") or []}
+    token = (who.get("auth") or {}).get("accessToken") or {}
     if token.get("role") == "read":
         raise HubAccessError(
             f"the token of {source} may only read: make one with write access at {_TOKENS_PAGE}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -12,14 +13,16 @@ from chatward.errors import HubAccessError, HubError, UsageError
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
+_TOKEN: Final = re.compile(r"\bhf_\w{3,}")
+_LONGEST: Final = 200
 _CLIENTS: Final = ("httpx", "httpcore", "requests", "urllib3", "ssl")
 
 
 @contextmanager
-def told(repo: str, source: str) -> Iterator[None]:
+def told(repo: str, source: str, token: str = "") -> Iterator[None]:
     """Turn what goes wrong at the Hub inside the ``with`` block into a HubError, HubAccessError or UsageError.
 
-    repo: what it is about. source: where the token came from, for people; the token itself is never told.
+    repo: what it is about. source: where the token came from, for people. token: is never told, even where the Hub repeats it.
     """
     from huggingface_hub import errors
 
@@ -27,15 +30,27 @@ def told(repo: str, source: str) -> Iterator[None]:
         yield
     except errors.HFValidationError as error:
         raise UsageError(f"{repo!r} is no name at the Hub: {first_line(error)}") from None
+    except errors.OfflineModeIsEnabled:
+        raise HubError("HF_HUB_OFFLINE is set, so that the Hub isn't asked: unset it to publish") from None
     except (errors.HfHubHTTPError, OSError) as error:
-        raise _said(error, repo, source) from None
+        raise _said(error, repo, source, token) from None
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        raise HubError(
+            f"what answers isn't a Hub ({hidden(first_line(error), token)}): check --endpoint, HF_ENDPOINT and the proxy"
+        ) from None
     except Exception as error:
         # The client wraps what breaks off while large files are sent; others are its HTTP library's own.
         cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
         own = type(cause).__module__.partition(".")[0].startswith(_CLIENTS)
         if isinstance(cause, errors.HfHubHTTPError | OSError) or own:
-            raise _said(cause, repo, source) from None
+            raise _said(cause, repo, source, token) from None
         raise
+
+
+def hidden(text: str, token: str = "") -> str:
+    """Return *text* without *token* and whatever looks like one, and not too much of it."""
+    text = text.replace(token, "hf_...") if token else text
+    return _TOKEN.sub("hf_...", text)[:_LONGEST]
 
 
 def first_line(error: BaseException) -> str:
@@ -43,30 +58,33 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def _said(error: BaseException, repo: str, source: str) -> HubError:
+def _said(error: BaseException, repo: str, source: str, token: str) -> HubError:
     from huggingface_hub.errors import HfHubHTTPError
 
     if isinstance(error, HfHubHTTPError):
-        return _refusal(error, repo, source)
+        return _refusal(error, repo, source, token)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return HubError(
             f"there is no room on this disk to work on {repo!r}: make some, and run the command again"
         )
-    if "connect" in type(error).__name__.lower():
+    said = hidden(first_line(error), token)
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
         return HubError(
-            f"the Hub can't be reached ({first_line(error)}): try again with a network; nothing was changed"
+            f"{repo!r} can't be worked on here ({error.strerror}): put that right, and run the command again"
         )
+    if "connect" in type(error).__name__.lower():
+        return HubError(f"the Hub can't be reached ({said}): try again with a network; nothing was changed")
     return HubError(
-        f"the connection to the Hub broke off ({first_line(error)}): run the command again, it goes on with what hasn't arrived; "
+        f"the connection to the Hub broke off ({said}): run the command again, it goes on with what hasn't arrived; "
         f"{repo!r} shows nothing half-done"
     )
 
 
-def _refusal(error: HfHubHTTPError, repo: str, source: str) -> HubError:
+def _refusal(error: HfHubHTTPError, repo: str, source: str, token: str) -> HubError:
     status = error.response.status_code
     says = (
         f"; it says: {said}"
-        if (said := (error.server_message or "").strip().partition("\n")[0].rstrip("."))
+        if (said := hidden((error.server_message or "").strip().partition("\n")[0].rstrip("."), token))
         else ""
     )
     match status:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from chatward import __version__, artifact
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 _TASK: Final = "text-classification"
 EXAMPLE: Final = "gg wp everyone"
 _EXAMPLES: Final = (EXAMPLE, "fuck this game", "uninstall, you donkey")
-_LICENSE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+_LICENSE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
 _FASTER: Final = 1.05
 _METRICS: Final = {  # figure -> what the Hub calls it, and people do
     "accuracy": ("accuracy", "accuracy"),
@@ -99,8 +101,7 @@ class Card:
     def _metadata(self) -> str:
         from huggingface_hub import ModelCardData
 
-        license = self.license or self._hub().get("license")
-        self._refuse_silence(license)
+        license = self.refuse_silence()
         backbone = self._backbone()
         told: dict[str, Any] = {
             "license": license,
@@ -119,8 +120,9 @@ class Card:
             told |= {"model_name": self.repo.partition("/")[2], "eval_results": results}
         return str(ModelCardData(**{key: value for key, value in told.items() if value}).to_yaml())
 
-    def _refuse_silence(self, license: str | None) -> None:
-        """Raise UsageError where nobody says what only people can."""
+    def refuse_silence(self) -> str:
+        """Return the licence. Raises UsageError where nobody says what only people can."""
+        license = self.license or self._hub().get("license")
         lacking = [
             *([] if license else ["its licence (--license, as in --license apache-2.0)"]),
             *(
@@ -142,11 +144,14 @@ class Card:
                 f"license is {license!r}, and the Hub spells licences in small letters with '-' and '.', as in apache-2.0, mit, cc-by-4.0: see "
                 "https://huggingface.co/docs/hub/repositories-licenses"
             )
+        return str(license)
 
     def _backbone(self) -> str:
-        named = str((self.record.get("backbone") or {}).get("recipe") or "")
-        made_up = (self.record.get("backbone") or {}).get("toy")
-        return named if named.count("/") == 1 and not made_up else ""
+        known = self.record.get("backbone") or {}
+        named, given = str(known.get("recipe") or ""), str(known.get("given") or "")
+        # A folder of that name is taken for a copy of it; of another folder nobody here knows what it is.
+        found = given if given.count("/") == 1 else named if given == named.rpartition("/")[2] else ""
+        return found if found.count("/") == 1 and not known.get("toy") else ""
 
     def _emissions(self) -> dict[str, Any] | None:
         """Return what training cost, in grams, as the Hub lists it; None where it isn't known."""
@@ -321,12 +326,30 @@ _FILES: Final = {
 }
 
 
+def check_words(model: Path, license: str | None, added: str) -> None:
+    """Raise UsageError where the card of the folder *model* would lack what only people can say. license, added: see `Card`."""
+    record = record_of(model)
+    Card("", record, "", added, license, False, Rehearsal(0, 0.0, 0.0), {}).refuse_silence()
+
+
+def record_of(model: Path) -> dict[str, Any]:
+    """Return the run record of the folder *model*; empty where it has none. Raises ManifestError where it can't be read."""
+    path = model / artifact.RUN_FILE
+    try:
+        found = json.loads(path.read_bytes()) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ManifestError(
+            f"{str(path)!r} can't be read ({first_line(error)}): get the model folder again"
+        ) from None
+    return found if isinstance(found, dict) else {}
+
+
 def check_card(target: Target, text: str) -> None:
     """Let the Hub itself check the front matter of *text*. Raises UsageError, which says what it finds wrong, and HubError."""
     from huggingface_hub.errors import BadRequestError
     from huggingface_hub.utils import get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
-    with told(target.repo, target.source):
+    with told(target.repo, target.source, target.token):
         answer = get_session().post(
             f"{target.api.endpoint}/api/validate-yaml", json={"repoType": target.kind, "content": text}
         )

@@ -74,7 +74,7 @@ def find_model(model: str, target: Target) -> Served:
     from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
     repo, revision = parts_of(model)
-    with told(repo, target.source), tempfile.TemporaryDirectory() as scratch:
+    with told(repo, target.source, target.token), tempfile.TemporaryDirectory() as scratch:
         try:
             info = target.api.model_info(repo, revision=revision)
             path = target.api.hf_hub_download(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +15,9 @@ from transformers import pipeline
 
 from chatward import artifact
 from chatward.detection.detector import Detector
-from chatward.errors import ManifestError, OutputError, ParityError
-from chatward.publishing.card import EXAMPLE, Card, Rehearsal
+from chatward.errors import ChatwardError, ManifestError, OutputError, ParityError
+from chatward.publishing.answers import first_line
+from chatward.publishing.card import EXAMPLE, Card, Rehearsal, record_of
 from chatward.publishing.upload import files_of
 from chatward.schema import LABELS
 from chatward.text import normalise
@@ -22,7 +25,9 @@ from chatward.training.encoder import quieten
 from chatward.training.plain import GRAPHS, write_plain
 
 _APART: Final = 1e-3
+_LABELS_SAME: Final = 0.95
 _BATCH: Final = 32
+_ROOM_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def stage(model: Path, repo: str, out: Path, *, license: str | None = None, adde
         found = _rehearse(out, published)
         made = Card(
             repo=repo,
-            record=_record(model),
+            record=record_of(model),
             local=_read(model / artifact.CARD_FILE),
             added=added,
             license=license,
@@ -75,17 +80,24 @@ def stage(model: Path, repo: str, out: Path, *, license: str | None = None, adde
         text = made.text()
         (out / artifact.CARD_FILE).write_text(text, encoding="utf-8")
         artifact.seal(out, published)
-    except OSError as error:
-        raise OutputError(
-            f"what is to be uploaded can't be written ({error.strerror}): make room in {str(out.parent)!r}"
-        ) from None
+    except ChatwardError:
+        raise
+    except Exception as error:  # transformers, ONNX and safetensors raise what they like
+        if _is_full(error, out):
+            raise OutputError(
+                f"there is no room for what is to be uploaded: make some in {str(out.parent)!r}, or give an --out on a larger disk"
+            ) from None
+        raise ManifestError(
+            f"{str(model)!r} can't be made into what transformers loads ({type(error).__name__}: {first_line(error)[:200]}): "
+            "get the model folder again, or train a new one"
+        ) from error
     return Staged(out, files_of(out), text, found)
 
 
-def _record(model: Path) -> dict[str, Any]:
-    text = _read(model / artifact.RUN_FILE)
-    found = json.loads(text) if text else {}
-    return found if isinstance(found, dict) else {}
+def _is_full(error: Exception, out: Path) -> bool:
+    """Whether *error* came of a full disk, which not every library says in so many words."""
+    said = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return said or "os error 28" in str(error) or shutil.disk_usage(out).free < _ROOM_BYTES
 
 
 def _read(path: Path) -> str:
@@ -100,7 +112,7 @@ def _rehearse(folder: Path, manifest: artifact.Manifest) -> Rehearsal:
     ours = _answers(Detector.load(folder), texts)
     plain = _pipeline(folder, normalised)
     apart = float(np.abs(ours - plain).max())
-    if apart > _APART:
+    if not apart <= _APART:  # nor where it is no number
         raise ParityError(
             f"transformers and chatward differ by {apart:.4f} on {texts[int(np.abs(ours - plain).max(axis=1).argmax())]!r}, and {_APART} is allowed: "
             "this architecture can't be published yet"
@@ -118,6 +130,11 @@ def _rehearse(folder: Path, manifest: artifact.Manifest) -> Rehearsal:
     rounded = _answers(Detector.load(folder, precision=artifact.INT8), texts)
     gap = np.abs(rounded - ours).max(axis=1)
     agreed = (rounded.argmax(axis=1) == ours.argmax(axis=1)).mean()
+    if not agreed >= _LABELS_SAME:
+        raise ParityError(
+            f"the int8 graph and the weights of the model say the same level for {100 * agreed:.1f} % of {len(texts):,} messages, and {100 * _LABELS_SAME:.0f} % are needed: "
+            "they aren't of one model, so get the folder again, or train a new one"
+        )
     return replace(
         rehearsal, int8_largest=float(gap.max()), int8_mean=float(gap.mean()), int8_labels=float(agreed)
     )

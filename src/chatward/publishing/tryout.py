@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,15 +15,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from chatward.errors import HubError, MissingExtraError, UsageError
+from chatward.publishing.answers import hidden
 from chatward.schema import LABELS
 
 _STARTS_S: Final = 300.0
+_OPENER: Final = urllib.request.build_opener(
+    urllib.request.ProxyHandler({})
+)  # of this machine no proxy is asked
 _MESSAGE: Final = "gg wp everyone"
 _OWN: Final = (
     "HF_TOKEN",
@@ -49,10 +54,11 @@ def try_out(space: Path, endpoint: str, token: str | None) -> TryOut:
     endpoint: of the Hub that has its model. token: given to it where its model is private, as a Space's secret would be; None otherwise.
     Raises UsageError where its requirements can't be installed, HubError where it doesn't start or answer: both say what it printed last.
     """
-    with tempfile.TemporaryDirectory(prefix="chatward-space-") as name:
+    with tempfile.TemporaryDirectory(prefix="chatward-space-", ignore_cleanup_errors=True) as name:
         scratch = Path(name)
-        python = _environment(scratch / "venv", space / "requirements.txt")
-        gradio = _run([python, "-c", "import gradio; print(gradio.__version__)"], "has no gradio")
+        (scratch / "tmp").mkdir()
+        python = _environment(scratch, space / "requirements.txt")
+        gradio = _run([python, "-c", "import gradio; print(gradio.__version__)"], "has no gradio", scratch)
         shutil.copytree(space, scratch / "app")
         began = time.monotonic()
         with _started(python, scratch, endpoint, token) as url:
@@ -68,27 +74,51 @@ def current_gradio() -> str:
         raise MissingExtraError("app", "`chatward publish-space --no-try-out`") from None
 
 
-def _environment(folder: Path, requirements: Path) -> Path:
-    _run([sys.executable, "-m", "venv", folder], "can't make a virtual environment")
+def _environment(scratch: Path, requirements: Path) -> Path:
+    folder = scratch / "venv"
+    _run([sys.executable, "-m", "venv", folder], "can't make a virtual environment", scratch)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements]
-    _run(pip, "has requirements that can't be installed")
+    _run(pip, "has requirements that can't be installed", scratch)
     return python
 
 
-def _run(command: list[Any], problem: str) -> str:
-    done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, env=_surroundings(), check=False
+def _run(command: list[Any], problem: str, scratch: Path) -> str:
+    running = subprocess.Popen(
+        [str(word) for word in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_surroundings(scratch),
+        start_new_session=True,
     )
-    if done.returncode:
-        raise UsageError(
-            f"the Space {problem}: {_last(done.stderr or done.stdout)}; run it as before, once that is put right"
-        )
-    return done.stdout
+    try:
+        out, err = running.communicate()
+    finally:
+        _end(running)
+    if running.returncode:
+        raise UsageError(f"the Space {problem}: {_last(err or out)}; run it as before, once that is put right")
+    return out
 
 
-def _surroundings() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in _OWN}
+def _end(running: subprocess.Popen[Any]) -> None:
+    """End a process and those it started: a pip that is left alone goes on writing."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(running.pid, signal.SIGTERM)
+    try:
+        running.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+
+
+def _surroundings(scratch: Path) -> dict[str, str]:
+    """Return what of the environment a Space is run with here: nothing of this one's Python and Hub, and what is put aside goes into *scratch*."""
+    kept = {name: value for name, value in os.environ.items() if name not in _OWN}
+    aside = str(scratch / "tmp")
+    local = ",".join(filter(None, [kept.get("no_proxy") or kept.get("NO_PROXY"), "127.0.0.1,localhost"]))
+    return {**kept, "TMPDIR": aside, "GRADIO_TEMP_DIR": aside, "no_proxy": local, "NO_PROXY": local}
 
 
 @contextmanager
@@ -108,35 +138,31 @@ def _started(python: Path, scratch: Path, endpoint: str, token: str | None) -> I
         running = subprocess.Popen(
             [str(python), "app.py"],
             cwd=scratch / "app",
-            env={**_surroundings(), **told},
+            env={**_surroundings(scratch), **told},
+            start_new_session=True,
             stdout=file,
             stderr=subprocess.STDOUT,
         )
         url = f"http://127.0.0.1:{port}"
         try:
-            _wait(running, url, log)
+            _wait(running, url, log, token)
             yield url
         finally:
-            running.terminate()
-            try:
-                running.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                running.kill()
-                running.wait()
+            _end(running)
 
 
-def _wait(running: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _wait(running: subprocess.Popen[bytes], url: str, log: Path, token: str | None) -> None:
     deadline = time.monotonic() + _STARTS_S
     while time.monotonic() < deadline:
         if running.poll() is not None:
-            raise HubError(f"the Space doesn't start: {_last(log.read_text(errors='replace'))}")
+            raise HubError(f"the Space doesn't start: {_last(log.read_text(errors='replace'), token)}")
         try:
-            with urllib.request.urlopen(url, timeout=5):
+            with _OPENER.open(url, timeout=5):
                 return
         except (OSError, urllib.error.URLError):
             time.sleep(0.3)
     raise HubError(
-        f"the Space doesn't answer after {_STARTS_S:.0f} s: {_last(log.read_text(errors='replace'))}"
+        f"the Space doesn't answer after {_STARTS_S:.0f} s: {_last(log.read_text(errors='replace'), token)}"
     )
 
 
@@ -148,9 +174,9 @@ def _asked(url: str) -> dict[str, Any]:
         {"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(asked, timeout=60) as told:
+        with _OPENER.open(asked, timeout=60) as told:
             event = json.load(told)["event_id"]
-        with urllib.request.urlopen(f"{url}/gradio_api/call/classify/{event}", timeout=60) as told:
+        with _OPENER.open(f"{url}/gradio_api/call/classify/{event}", timeout=60) as told:
             lines = told.read().decode().splitlines()
         (answer,) = json.loads(next(line for line in reversed(lines) if line.startswith("data: "))[6:])
         if answer["label"] in LABELS and abs(sum(answer["probabilities"].values()) - 1) < 1e-3:
@@ -161,6 +187,6 @@ def _asked(url: str) -> dict[str, Any]:
     raise HubError(f"the Space starts, and its page doesn't answer a message ({problem})")
 
 
-def _last(output: str) -> str:
+def _last(output: str, token: str | None = None) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else "it printed nothing"
+    return hidden(lines[-1].rstrip("."), token or "") if lines else "it printed nothing"

@@ -57,7 +57,7 @@ def upload(target: Target, folder: Path, files: dict[str, int], message: str, ba
         disable_progress_bars()
     check_sizes(files)
     api, parent = target.api, target.parent
-    with told(target.repo, target.source):
+    with told(target.repo, target.source, target.token):
         if parent is None:
             space = {"space_sdk": "gradio"} if target.kind == "space" else {}
             api.create_repo(target.repo, repo_type=target.kind, private=target.private, exist_ok=False, **space)  # type: ignore[arg-type]
@@ -78,8 +78,12 @@ def upload(target: Target, folder: Path, files: dict[str, int], message: str, ba
 
 
 def _listed(target: Target) -> set[str]:
-    """Return which files the manifest in the repository lists and are there; none where it has no manifest."""
+    """Return which files there an earlier upload wrote: in a model's repository those its manifest lists, none where it has none; in a Space's the copied package."""
     there = set(target.api.list_repo_files(target.repo, repo_type=target.kind))
+    if (
+        target.kind == "space"
+    ):  # a copy of the package that isn't wanted any more would come before an installed one
+        return {name for name in there if name.startswith("chatward/")}
     if artifact.MANIFEST_FILE not in there:
         return set()
     with tempfile.TemporaryDirectory() as scratch:

@@ -82,6 +82,8 @@ def to_graph(model: Any, target: Path, pad_id: int, max_tokens: int) -> None:
                 opset_version=_OPSET,
                 dynamo=False,
             )
+    except OSError:
+        raise
     except Exception as error:  # the tracer raises whatever the encoder's own code does
         raise ParityError(f"this backbone can't be exported to ONNX: {str(error).splitlines()[0]}") from error
     options = ort.SessionOptions()

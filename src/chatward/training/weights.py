@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,14 +36,33 @@ def network_of(folder: Path, manifest: artifact.Manifest) -> tuple[Any, Any, boo
             f"{str(folder)!r} has no {artifact.PYTORCH_FOLDER}/{artifact.CONFIG_FILE}, without which transformers can't load it: "
             "train it again with this version of chatward"
         )
+    for name in (artifact.CONFIG_FILE, "tokenizer_config.json"):
+        if (described / name).is_file() and "auto_map" in json.loads((described / name).read_bytes()):
+            raise ManifestError(
+                f"{str(described / name)!r} names code of its own (auto_map), which chatward neither runs nor publishes: take it out, or train the model again"
+            )
     tokenizer = PreTrainedTokenizerFast.from_pretrained(
         described, tokenizer_file=str(folder / artifact.TOKENIZER_FILE)
     )
     if (described / WEIGHTS_FILE).is_file():
-        network = AutoModelForSequenceClassification.from_pretrained(
-            described, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+        network, found = AutoModelForSequenceClassification.from_pretrained(
+            described,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
+        for what in ("missing_keys", "mismatched_keys", "unexpected_keys"):
+            if found[what]:
+                raise ParityError(
+                    f"{str(described / WEIGHTS_FILE)!r} and its config.json don't fit together ({what.replace('_', ' ')}: {sorted(map(str, found[what]))[0]}): "
+                    "get the model folder again, or train a new one"
+                )
         return network.eval(), tokenizer, False
+    if artifact.INT8 not in manifest.graphs:
+        raise ManifestError(
+            f"{str(described)!r} has no {WEIGHTS_FILE}, and no int8 graph from which it could be read back: get the model folder again"
+        )
     config = AutoConfig.from_pretrained(described, trust_remote_code=False)
     network = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).float()
     weights = weights_of(folder / artifact.graph_of(manifest, artifact.INT8))

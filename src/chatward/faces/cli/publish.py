@@ -10,6 +10,7 @@ import typer
 
 from chatward.faces.cli.options import needs
 
+_LONGEST_CARD: Final = 200_000
 _MANY: Final = 5  # files of a folder that are shown one by one
 
 if TYPE_CHECKING:
@@ -72,13 +73,19 @@ def publish(
     """Publish a model on the Hugging Face Hub, so that plain transformers and chatward load it by name. Everything is checked before anything is uploaded."""
     from chatward import __version__
     from chatward.artifact import default_model, new_folder, read_manifest, verify
+    from chatward.errors import UsageError
     from chatward.publishing.access import open_target
-    from chatward.publishing.card import check_card
+    from chatward.publishing.card import check_card, check_words
     from chatward.publishing.upload import check_sizes, upload
 
     folder = model or default_model()
     added = _added(card)
     verify(folder, read_manifest(folder))
+    if out and out.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            f"--out {str(out)!r} lies in the model folder, which would be spoiled by it: give one elsewhere"
+        )
+    check_words(folder, license, added)
     target = open_target(repo, "model", token=token, endpoint=endpoint, private=private, pr=pr)
     say(
         f"{repo}: {described(target)}; the token of {target.source} may write there"
@@ -105,28 +112,38 @@ def publish(
             f"Publish {repo.partition('/')[2]} with chatward {__version__}",
             bars=sys.stderr.isatty(),
         )
-    if not done.new:
-        say(f"{target.url} has all of this already: nothing was changed")
-        return
-    private_too = " (private)" if target.private else ""
-    if pr:
-        say(f"Proposed: {done.url}{private_too}")
-        return
-    say(f"Published: {target.url}{private_too}, commit {done.commit}")
-    say(f'Try it: chatward predict --model {repo} "gg wp"; in Python, Detector.load("{repo}@{done.commit}")')
+        if not done.new:
+            say(f"{target.url} has all of this already: nothing was changed")
+            return
+        private_too = " (private)" if target.private else ""
+        if pr:
+            say(f"Proposed: {done.url}{private_too}")
+            return
+        say(f"Published: {target.url}{private_too}, commit {done.commit}")
+        say(
+            f'Try it: chatward predict --model {repo} "gg wp"; in Python, Detector.load("{repo}@{done.commit}")'
+        )
 
 
 def _added(card: Path | None) -> str:
-    from chatward.errors import DataNotFoundError, NotUtf8Error
+    from chatward.errors import DataNotFoundError, NotUtf8Error, UsageError
 
     try:
-        return card.read_text(encoding="utf-8") if card else ""
+        text = card.read_text(encoding="utf-8-sig") if card else ""
     except OSError as error:
         raise DataNotFoundError(
             f"--card {str(card)!r} can't be read ({error.strerror}): give a Markdown file"
         ) from None
     except UnicodeDecodeError:
         raise NotUtf8Error(f"--card {str(card)!r} isn't UTF-8 text: save it so") from None
+    if len(text) > _LONGEST_CARD or text.startswith("---\n"):
+        why = (
+            "begins with front matter, which is made from the record"
+            if text.startswith("---\n")
+            else "is longer than 200,000 characters"
+        )
+        raise UsageError(f"--card {str(card)!r} {why}: give a few paragraphs of Markdown")
+    return text
 
 
 def described(target: Target) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -18,6 +18,8 @@ from chatward.faces.cli.publish import (
     list_files,
     say,
 )
+
+_LONGEST_TITLE: Final = 100
 
 
 def publish_space(
@@ -50,12 +52,15 @@ def publish_space(
     """Publish the web page as a Gradio Space over a published model, pinned to its commit of now. It is run here first."""
     from chatward import __version__
     from chatward.artifact import new_folder
+    from chatward.errors import UsageError
     from chatward.publishing.access import open_target
     from chatward.publishing.card import check_card
     from chatward.publishing.space import find_model, from_index, write_card, write_space
     from chatward.publishing.tryout import current_gradio, try_out
     from chatward.publishing.upload import files_of, upload
 
+    if title is not None and not (0 < len(title) <= _LONGEST_TITLE and title.isprintable()):
+        raise UsageError(f"--title is {title[:40]!r}: give a line of up to {_LONGEST_TITLE} characters")
     target = open_target(repo, "space", token=token, endpoint=endpoint, private=private, pr=pr)
     served = find_model(model, target)
     say(f"{repo}: {described(target)}; it will serve {served.model}")
@@ -87,16 +92,16 @@ def publish_space(
             f"The page over {served.model}, with chatward {__version__}",
             sys.stderr.isatty(),
         )
-    if not done.new:
-        say(f"{target.url} has all of this already: nothing was changed")
-        return
-    private_too = " (private)" if target.private else ""
-    say(
-        f"Proposed: {done.url}{private_too}"
-        if pr
-        else f"Published: {target.url}{private_too}, commit {done.commit}"
-    )
-    if served.private:
+        if not done.new:
+            say(f"{target.url} has all of this already: nothing was changed")
+            return
+        private_too = " (private)" if target.private else ""
         say(
-            f"{served.repo} is private: give the Space a secret HF_TOKEN that may read it, at {target.url}/settings"
+            f"Proposed: {done.url}{private_too}"
+            if pr
+            else f"Published: {target.url}{private_too}, commit {done.commit}"
         )
+        if served.private:
+            say(
+                f"{served.repo} is private: give the Space a secret HF_TOKEN that may read it, at {target.url}/settings"
+            )
