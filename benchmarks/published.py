@@ -64,7 +64,9 @@ def main() -> None:
             "HF_HOME": str(scratch / "home"),
         }
         given = [str(options.model), "--repo", "ann/model", "--token", "hf_bench"]
-        subprocess.run([sys.executable, "-m", "chatward", "publish", *given], check=True, env=where, stdout=sys.stderr)
+        subprocess.run(
+            [sys.executable, "-m", "chatward", "publish", *given], check=True, env=where, stdout=sys.stderr
+        )
         pinned = ["-c", str(ROOT / "constraints.txt")]
         plain = environment(scratch / "plain", [*pinned, "torch", "transformers"])
         base = environment(scratch / "base", [*pinned, str(ROOT)])

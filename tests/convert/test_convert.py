@@ -259,17 +259,17 @@ def test_without_rows_it_says_that_nothing_is_calibrated(
 def test_rows_of_a_level_it_cannot_say(headed: Make, tmp_path: Path) -> None:
     """The temperature is of the others; no log loss is made up for a probability of 0; too few clean rows, no thresholds."""
     data = tmp_path / "few.csv"
-    data.write_text("text,label\n" + "".join(f"gg {i} noob,{i % 3}\n" for i in range(30)))
+    data.write_text("text,label\n" + "".join(f"gg {i} noob,{i % 3}\n" for i in range(300)))
     theirs = headed("bert", "abcde")
     record = convert(str(theirs), tmp_path / "out", Conversion([FIVE], FLOAT32, data=data))
     fitted = record["fitted"]
-    assert fitted["rows_of_levels_it_cannot_say"] == 10
+    assert fitted["rows_of_levels_it_cannot_say"] == 100
     assert fitted["before_temperature"]["log_loss"] is None
     assert 0.2 <= fitted["temperature"] <= 5
-    assert fitted["clean_rows"] == 10 and record["thresholds"] == {}
+    assert fitted["clean_rows"] == 100 and record["thresholds"] == {}
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert (
-        "10 rows have a level that it can't say" in card
+        "100 rows have a level that it can't say" in card
         and "infinite" in card
         and "thresholds were" not in card
     )

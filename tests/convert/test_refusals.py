@@ -63,6 +63,8 @@ WRONG: dict[str, tuple[list[str], int, str]] = {
         13,
         "no row of 'mild.csv' has a level that the classifier can say (non-toxic, toxic), so no temperature can be fitted: give other rows, or leave out --data",
     ),
+    "few rows": (["plain", "--data", "mild.csv"], 13, "'mild.csv' has 1 rows of levels that the classifier can say, and a temperature takes 100: give more rows, or leave out --data"),
+    "published": (["published"], 2, "'published' is a model folder of chatward already: use it as it is"),
     "int8 strays": (["coarse", *MAPPED], 23, "the int8 graph of model 'coarse' strays too far from transformers, so nothing was written: ... (bound 0.2); give --precision float32"),
 }  # fmt: skip
 
@@ -110,6 +112,8 @@ def refused(
         (work / name).symlink_to(folder)
     for name in ("padless", "bare", "brief", "left", "pickled"):
         shutil.copytree(folders["abc"], work / name)
+    shutil.copytree(trained / "pytorch", work / "published")
+    (work / "published" / "manifest.json").write_text("{}")
     rewritten(work / "padless", "tokenizer_config.json", pad_token=None)
     rewritten(work / "bare", "tokenizer.json", post_processor=None)
     rewritten(work / "left", "tokenizer_config.json", truncation_side="left")

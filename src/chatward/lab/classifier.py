@@ -135,6 +135,12 @@ def open_classifier(given: str, maps: Sequence[dict[str, str]] = ()) -> Classifi
     return Classifier(network.eval(), tokenizer, labels, places, _megabytes(network, tokenizer), notes, commit)
 
 
+def holds(given: str, commit: str, file: str) -> bool:
+    """Whether the Hub, or offline its cache, has *file* in the repository *given* at *commit*."""
+    name, _ = parts_of(given)
+    return cached_file(name, file, revision=commit, _raise_exceptions_for_missing_entries=False) is not None
+
+
 def _commit(name: str, revision: str | None) -> str:
     """Return the commit that *revision*, or the newest one, is at the Hub, or offline in its cache; OSError where there is none."""
     file = cached_file(name, "config.json", revision=revision)

@@ -16,7 +16,7 @@ from chatward import __version__, artifact
 from chatward.errors import BackboneError, EmptyDataError, OutputError, UsageError
 from chatward.evaluation.bootstrap import FEWEST_GROUPS
 from chatward.evaluation.metrics import figures, severities
-from chatward.lab.classifier import Classifier, open_classifier, parts_of
+from chatward.lab.classifier import Classifier, holds, open_classifier, parts_of
 from chatward.lab.contenders import Contender, LabelMap, check_maps
 from chatward.lab.convert_card import write_card
 from chatward.lab.convert_graph import Graphs, chat_for, compare, write_graphs
@@ -46,6 +46,7 @@ _PACKAGES: Final = (
     "scikit-learn",
     "scipy",
 )
+_FEWEST_ROWS: Final = 100
 _LEAST_TOKENS: Final = 8  # what a manifest takes
 
 
@@ -109,6 +110,8 @@ def _converted(given: str, folder: Path, how: Conversion, say: Callable[[str], N
     _refuse_unreadable(given, classifier, graphs, texts.compared)
     say(f"asking it about {len(texts.compared):,} messages")
     expected = classifier.probabilities(texts.compared)
+    if classifier.revision and holds(given, classifier.revision, artifact.MANIFEST_FILE):
+        raise UsageError(f"{given!r} is a model of chatward already: use it as it is, as in --model {given}")
     one_to_one = sorted(classifier.places) == list(range(len(LABELS)))
     plain = one_to_one and put_in_order(classifier.network, classifier.places)
     _write_tokenizer(classifier, folder, plain)
@@ -198,6 +201,11 @@ def _fit(
         raise EmptyDataError(
             f"no row of {rows.facts['file']!r} has a level that the classifier can say ({', '.join(_can_say(classifier))}), so no temperature can be fitted: "
             "give other rows, or leave out --data"
+        )
+    if able.sum() < _FEWEST_ROWS:
+        raise EmptyDataError(
+            f"{rows.facts['file']!r} has {int(able.sum())} rows of levels that the classifier can say, and a temperature takes {_FEWEST_ROWS}: "
+            "give more rows, or leave out --data"
         )
     temperature = fit_temperature(logits[able], rows.truth[able])
     before, after = softmax(logits), softmax(logits, temperature)

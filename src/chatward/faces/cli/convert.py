@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -15,6 +15,8 @@ from chatward.faces.cli.options import (
     TextColumnOption,
     needs,
 )
+
+_WITHIN: Final = (0.205, 4.9)  # a fitted temperature beyond is at the end of its range
 
 
 def convert(
@@ -132,6 +134,10 @@ def _said(record: dict[str, Any]) -> list[str]:
             if record["thresholds"]
             else f"The temperature was chosen on {fitted['file']}: measure calibration on other rows."
         )
+        if not _WITHIN[0] < fitted["temperature"] < _WITHIN[1]:
+            lines.append(
+                f"The temperature, {fitted['temperature']:.2f}, is at the end of what is tried: these rows don't tell how sure the classifier may be, so give more or other ones."
+            )
         if not record["thresholds"]:
             needed = fitted["needed_for_thresholds"]
             lines.append(
