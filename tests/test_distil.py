@@ -142,7 +142,7 @@ def test_a_shallow_model_is_not_made_shallower(chatward: Run, shallow: Path, tmp
 @pytest.mark.parametrize(
     ("layers", "name", "code", "words"),
     [
-        (9, "bert", 20, "shallow.layers is 9, and backbone"),
+        (9, "bert", 20, "keeps 9 layers, and backbone"),
         (1, "tiny", 21, "reads texts otherwise than"),
     ],
 )

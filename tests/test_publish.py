@@ -184,17 +184,9 @@ def test_files_that_are_not_there(chatward: Run, trained: Path, tmp_path: Path) 
     assert model.returncode == 31 and "no model folder at" in model.stderr
 
 
-def test_no_network(chatward: Run, trained: Path, tmp_path: Path) -> None:
-    done = chatward(
-        "publish",
-        trained,
-        "--repo",
-        "ann/x",
-        "--endpoint",
-        "http://127.0.0.1:9",
-        HF_TOKEN="hf_x",
-        HF_HUB_OFFLINE="0",
-    )
+def test_no_network(chatward: Run) -> None:
+    nowhere = ("--endpoint", "http://127.0.0.1:9")
+    done = chatward("publish", "--repo", "ann/x", *nowhere, HF_TOKEN="hf_x", HF_HUB_OFFLINE="0")
     assert done.returncode == 70
     assert "the Hub can't be reached" in done.stderr.splitlines()[-1]
 

@@ -177,6 +177,8 @@ class Card:
         from huggingface_hub import EvalResult
 
         found: list[EvalResult] = []
+        if toy(self.record):
+            return found
 
         def add(kind: str, name: str, figures: dict[str, Any]) -> None:
             for key, (metric, called) in _METRICS.items():

@@ -43,8 +43,8 @@ class Staged:
 def stage(model: Path, repo: str, out: Path, *, license: str | None = None, added: str = "") -> Staged:
     """Write what is published of the folder *model* into the empty folder *out*, load it as others will, and write its card.
 
-    repo: the name that the card tells. license: an identifier of the Hub's; None takes the recipe's. added: Markdown for the card.
-    Raises every ModelError, ParityError (`transformers` and `Detector` don't say the same to 0.001), UsageError (the card lacks what only people can say), OutputError.
+    repo: the name that the card tells. license: an identifier of the Hub's; None takes the recipe's. added: Markdown for the card, in the place of the recipe's words; "" keeps these.
+    Raises every ModelError, ParityError (`transformers` and `Detector` don't say the same to 0.001, or the int8 graph is of another model), UsageError (the card lacks what only people can say), OutputError.
     """
     quieten()
     manifest = artifact.read_manifest(model)

@@ -103,6 +103,10 @@ def _run(command: list[Any], problem: str, scratch: Path) -> str:
 
 def _end(running: subprocess.Popen[Any]) -> None:
     """End a process and those it started: a pip that is left alone goes on writing."""
+    if not hasattr(os, "killpg"):  # Windows
+        running.terminate()
+        running.wait()
+        return
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(running.pid, signal.SIGTERM)
     try:

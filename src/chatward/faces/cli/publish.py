@@ -60,7 +60,7 @@ def publish(
     card: Annotated[
         Path | None,
         typer.Option(
-            help="Markdown to add to the card: use, data and their licences, limits; for recipes that have none."
+            help="Markdown for the card: use, data and their licences, limits; in the place of the recipe's, or for a model whose recipe has none."
         ),
     ] = None,
     private: PrivateOption = False,
