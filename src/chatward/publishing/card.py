@@ -262,7 +262,7 @@ class Card:
                 f'`Detector.load("{self.repo}", precision="int8")` is the same model in 8-bit integers{self._speed()}: on those messages its probabilities differ '
                 f"from float32's by {r.int8_mean:.4f} on average and {r.int8_largest:.4f} at most, and {100 * (r.int8_labels or 0):.2f} % of labels agree."
                 + (
-                    f" With it {' and '.join(', '.join(measured).rsplit(', ', 1))} below were measured.\n"
+                    f" Below, {' and '.join(', '.join(measured).rsplit(', ', 1))} were measured with it.\n"
                     if measured
                     else "\n"
                 )
