@@ -31,7 +31,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -220,25 +220,21 @@ def needed(manifest: Manifest, precision: str | None) -> list[str]:
     return [TOKENIZER_FILE, graph_of(manifest, precision), *fast]
 
 
-def verify(folder: Path, manifest: Manifest, only: Collection[str] | None = None) -> None:
-    """Check the files of *folder* against *manifest*; ModelIntegrityError names the first that differs.
-
-    only: names of the files to check; None checks all, and that nothing else lies there.
-    """
-    wanted = (*REQUIRED_FILES, *manifest.graphs.values(), *manifest.files) if only is None else only
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Check every file of *folder* against *manifest*; ModelIntegrityError names the first that differs."""
+    wanted = (*REQUIRED_FILES, *manifest.files)
     missing = [n for n in wanted if n not in manifest.files or not (folder / n).is_file()]
     cure = "get the model folder again, or train a new one"
     if missing:
         raise ModelIntegrityError(f"{str(folder)!r} lacks {missing[0]!r}: {cure}")
-    for name in dict.fromkeys(wanted):
-        expected = manifest.files[name]
+    for name, expected in manifest.files.items():
         if sha256(folder / name) != expected:
             raise ModelIntegrityError(
                 f"{str(folder / name)!r} was changed after the model was made "
                 f"(its SHA-256 isn't the manifest's {expected[:12]}...): {cure}"
             )
     extra = sorted(set(_files_in(folder)) - set(manifest.files))
-    if extra and only is None:
+    if extra:
         raise ModelIntegrityError(
             f"{str(folder)!r} holds {extra[0]!r}, which its manifest doesn't list: {cure}"
         )

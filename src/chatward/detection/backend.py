@@ -67,9 +67,8 @@ class OnnxBackend:
             self._tokenizer.encode("a")
         except (KeyboardInterrupt, SystemExit):
             raise
-        except (
-            BaseException
-        ) as error:  # both libraries raise kinds of their own; what panics in Rust is no Exception
+        except BaseException as error:
+            # Both libraries raise kinds of their own, and what panics in Rust is no Exception.
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelIntegrityError(
                 f"{str(folder)!r} doesn't load ({reason}): get the model folder again, or train a new one"

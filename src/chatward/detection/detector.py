@@ -68,13 +68,10 @@ class Detector:
         UsageError (threads < 1, cache < 0, an agreement that the model can't promise, or a precision it hasn't).
         """
         named = isinstance(model, str) and is_name(model)
-        folder = (
-            fetch(str(model), precision)
-            if named
-            else artifact.default_model()
-            if model is None
-            else Path(model)
-        )
+        if named:
+            folder = fetch(str(model), precision)
+        else:
+            folder = artifact.default_model() if model is None else Path(model)
         manifest = artifact.read_manifest(folder)
         graph = artifact.graph_of(manifest, precision)
         kept, margin = _margin(manifest, agreement)

@@ -73,7 +73,7 @@ def _said(error: BaseException, repo: str, source: str, token: str) -> HubError:
             f"{repo!r} can't be worked on here ({error.strerror}): put that right, and run the command again"
         )
     if "connect" in type(error).__name__.lower():
-        return HubError(f"the Hub can't be reached ({said}): try again with a network; nothing was changed")
+        return HubError(f"the Hub can't be reached ({said}): run the command again with a network")
     return HubError(
         f"the connection to the Hub broke off ({said}): run the command again, it goes on with what hasn't arrived; "
         f"{repo!r} shows nothing half-done"

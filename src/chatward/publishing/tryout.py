@@ -25,9 +25,8 @@ from chatward.publishing.answers import hidden
 from chatward.schema import LABELS
 
 _STARTS_S: Final = 300.0
-_OPENER: Final = urllib.request.build_opener(
-    urllib.request.ProxyHandler({})
-)  # of this machine no proxy is asked
+# No proxy is asked for what is on this machine.
+_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _MESSAGE: Final = "gg wp everyone"
 _OWN: Final = (
     "HF_TOKEN",

@@ -80,9 +80,8 @@ def upload(target: Target, folder: Path, files: dict[str, int], message: str, ba
 def _listed(target: Target) -> set[str]:
     """Return which files there an earlier upload wrote: in a model's repository those its manifest lists, none where it has none; in a Space's the copied package."""
     there = set(target.api.list_repo_files(target.repo, repo_type=target.kind))
-    if (
-        target.kind == "space"
-    ):  # a copy of the package that isn't wanted any more would come before an installed one
+    if target.kind == "space":
+        # A copy of the package that isn't wanted any more would come before an installed one.
         return {name for name in there if name.startswith("chatward/")}
     if artifact.MANIFEST_FILE not in there:
         return set()

@@ -16,6 +16,7 @@ _MANY: Final = 5  # files of a folder that are shown one by one
 if TYPE_CHECKING:
     from chatward.publishing.access import Target
     from chatward.publishing.stage import Staged
+    from chatward.publishing.upload import Uploaded
 
 TokenOption = Annotated[
     str | None,
@@ -101,9 +102,7 @@ def publish(
         check_card(target, staged.card)
         _show(staged)
         if dry_run:
-            say(
-                f"Nothing was uploaded{f'; it is kept in {out}' if out else ''}. Leave out --dry-run to publish it as {target.url}"
-            )
+            say_kept_back(target, out)
             return
         done = upload(
             target,
@@ -112,17 +111,10 @@ def publish(
             f"Publish {repo.partition('/')[2]} with chatward {__version__}",
             bars=sys.stderr.isatty(),
         )
-        if not done.new:
-            say(f"{target.url} has all of this already: nothing was changed")
-            return
-        private_too = " (private)" if target.private else ""
-        if pr:
-            say(f"Proposed: {done.url}{private_too}")
-            return
-        say(f"Published: {target.url}{private_too}, commit {done.commit}")
-        say(
-            f'Try it: chatward predict --model {repo} "gg wp"; in Python, Detector.load("{repo}@{done.commit}")'
-        )
+        if say_done(target, done) and not pr:
+            say(
+                f'Try it: chatward predict --model {repo} "gg wp"; in Python, Detector.load("{repo}@{done.commit}")'
+            )
 
 
 def _added(card: Path | None) -> str:
@@ -150,6 +142,24 @@ def described(target: Target) -> str:
     """Say what stands at *target* now."""
     seen = "private" if target.private else "public"
     return f"will be made, {seen}" if target.parent is None else f"is there, {seen}, at {target.parent[:12]}"
+
+
+def say_kept_back(target: Target, out: Path | None) -> None:
+    """Say that a dry run is over."""
+    kept = f"; it is kept in {out}" if out else ""
+    say(f"Nothing was uploaded{kept}. Leave out --dry-run to publish it as {target.url}")
+
+
+def say_done(target: Target, done: Uploaded) -> bool:
+    """Say what came of an upload; return whether anything was changed or proposed."""
+    private_too = " (private)" if target.private else ""
+    if not done.new:
+        say(f"{target.url} has all of this already: nothing was changed")
+    elif target.pr:
+        say(f"Proposed: {done.url}{private_too}")
+    else:
+        say(f"Published: {target.url}{private_too}, commit {done.commit}")
+    return done.new
 
 
 def say(line: str) -> None:

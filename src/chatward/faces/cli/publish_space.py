@@ -17,6 +17,8 @@ from chatward.faces.cli.publish import (
     described,
     list_files,
     say,
+    say_done,
+    say_kept_back,
 )
 
 _LONGEST_TITLE: Final = 100
@@ -81,9 +83,7 @@ def publish_space(
         files = files_of(scratch)
         list_files(files)
         if dry_run:
-            say(
-                f"Nothing was uploaded{f'; it is kept in {out}' if out else ''}. Leave out --dry-run to publish it as {target.url}"
-            )
+            say_kept_back(target, out)
             return
         done = upload(
             target,
@@ -92,16 +92,7 @@ def publish_space(
             f"The page over {served.model}, with chatward {__version__}",
             sys.stderr.isatty(),
         )
-        if not done.new:
-            say(f"{target.url} has all of this already: nothing was changed")
-            return
-        private_too = " (private)" if target.private else ""
-        say(
-            f"Proposed: {done.url}{private_too}"
-            if pr
-            else f"Published: {target.url}{private_too}, commit {done.commit}"
-        )
-        if served.private:
+        if say_done(target, done) and served.private:
             say(
                 f"{served.repo} is private: give the Space a secret HF_TOKEN that may read it, at {target.url}/settings"
             )
