@@ -24,6 +24,7 @@ ALLOWED = {
     "training": {"__init__", "errors", "schema", "text", "fast", "artifact", "carbon", "data", "evaluation"},
     "hub": {"errors", "artifact"},
     "detection": {"errors", "schema", "text", "fast", "artifact", "hub"},
+    "moderation": {"errors", "schema", "text"},
     "publishing": {
         "__init__",
         "errors",
@@ -48,7 +49,7 @@ ALLOWED = {
         "detection",
         "evaluation",
     },
-    "faces": {"__init__", "errors", "schema", "text", "artifact", "detection"},
+    "faces": {"__init__", "errors", "schema", "text", "artifact", "detection", "moderation"},
     "faces.cli": {
         "__init__",
         "errors",
@@ -62,6 +63,7 @@ ALLOWED = {
         "training",
         "lab",
         "publishing",
+        "moderation",
         "faces",
     },
 }
@@ -79,7 +81,15 @@ OWNERS = {
     "cleanlab": {"lab"},
     "rapidfuzz": {"lab"},
     "matplotlib": {"evaluation"},
-    "jinja2": {"evaluation", "lab"},
+    "jinja2": {"evaluation", "lab", "faces"},
+    "sqlalchemy": {"moderation"},
+    "psycopg": {"moderation"},
+    "fastapi": {"faces"},
+    "starlette": {"faces"},
+    "pydantic": {"faces"},
+    "uvicorn": {"faces"},
+    "prometheus_client": {"faces"},
+    "orjson": {"faces"},
     "onnxruntime": {"fast", "detection", "training"},
     "tokenizers": {"detection", "training", "lab", "publishing"},
     "huggingface_hub": {"hub", "publishing"},
@@ -139,7 +149,7 @@ def test_every_import_follows_the_table(path: Path) -> None:
     ids=["import chatward", "chatward --help"],
 )
 def test_nothing_heavy_is_loaded(code: str) -> None:
-    heavy = "{'torch', 'transformers', 'ftfy', 'gradio', 'fastapi', 'ray', 'pandas', 'pyarrow', 'onnxruntime', 'numpy', 'sklearn', 'codecarbon', 'matplotlib', 'cleanlab'}"
+    heavy = "{'torch', 'transformers', 'ftfy', 'gradio', 'fastapi', 'sqlalchemy', 'uvicorn', 'prometheus_client', 'ray', 'pandas', 'pyarrow', 'onnxruntime', 'numpy', 'sklearn', 'codecarbon', 'matplotlib', 'cleanlab'}"
     script = f"{code}\nimport sys\nprint('LOADED', sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("LOADED []")

@@ -25,8 +25,20 @@
     ├── OutputError ......................... 50   500   a result that can't be written
     ├── MissingExtraError ................... 60   501   an optional dependency isn't installed
     ├── PortError ........................... 61   500   the web page's port is taken
-    └── HubError ............................ 70   502   the Hub can't be reached, refuses or breaks off
-        └── HubAccessError .................. 71   403   no token, or one that may not do this
+    ├── HubError ............................ 70   502   the Hub can't be reached, refuses or breaks off
+    │   └── HubAccessError .................. 71   403   no token, or one that may not do this
+    ├── PolicyError ......................... 80   422   a wrong key or value in a moderation policy
+    ├── LedgerError ......................... 81   500   a record that can't be used
+    │   ├── LedgerUnavailableError .......... 82   503   its database can't be reached
+    │   ├── LedgerFullError ................. 83   507   its disk is full
+    │   ├── RecordNotFoundError ............. 84   404   no such decision, or another's
+    │   └── ConflictError ................... 85   409   what is already recorded says otherwise
+    ├── KeysError ........................... 86   500   a file of API keys that can't be used
+    └── RequestError ........................ 87   400   what a client asked of the service, in a way it can't be answered
+        ├── UnauthorisedError ............... 88   401   no API key, or a wrong one
+        ├── ForbiddenError .................. 89   403   an API key that may not do this
+        ├── TooLargeError ................... 90   413   a body, batch or message over its limit
+        └── BusyError ....................... 91   429   more than can be answered now, or than the key may ask
 
 Codes 0, 1, 2 and 130 keep their usual meaning: success, unforeseen failure, wrong usage, Ctrl-C.
 """
@@ -183,3 +195,73 @@ class HubError(ChatwardError):
 class HubAccessError(HubError):
     exit_code = 71
     http_status = 403
+
+
+class PolicyError(ChatwardError):
+    exit_code = 80
+    http_status = 422
+
+
+class LedgerError(ChatwardError):
+    exit_code = 81
+
+
+class LedgerUnavailableError(LedgerError):
+    exit_code = 82
+    http_status = 503
+
+
+class LedgerFullError(LedgerError):
+    exit_code = 83
+    http_status = 507
+
+
+class RecordNotFoundError(LedgerError):
+    exit_code = 84
+    http_status = 404
+
+
+class ConflictError(LedgerError):
+    exit_code = 85
+    http_status = 409
+
+
+class KeysError(ChatwardError):
+    exit_code = 86
+
+
+class RequestError(ChatwardError):
+    """What a client asked of the service. code: the same for programs, as ``"message_too_long"``."""
+
+    exit_code = 87
+    http_status = 400
+
+    def __init__(self, message: str, code: str = "bad_request") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class UnauthorisedError(RequestError):
+    exit_code = 88
+    http_status = 401
+
+
+class ForbiddenError(RequestError):
+    exit_code = 89
+    http_status = 403
+
+
+class TooLargeError(RequestError):
+    exit_code = 90
+    http_status = 413
+
+
+class BusyError(RequestError):
+    """retry_after: seconds after which to ask again, 1 or more."""
+
+    exit_code = 91
+    http_status = 429
+
+    def __init__(self, message: str, code: str, retry_after: int) -> None:
+        super().__init__(message, code)
+        self.retry_after = retry_after

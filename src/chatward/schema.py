@@ -1,9 +1,10 @@
-"""The three levels and what a detector says of a message."""
+"""The three levels, what a detector says of a message, and what is decided of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from chatward.errors import UsageError
@@ -164,3 +165,70 @@ class FunctionalCase:
     also: str = ""
     twin_of: str = ""
     way: str = ""
+
+
+ACTIONS: Final = ("allow", "flag", "hold", "delete", "timeout", "ban")
+"""What may be done with a message and its sender, from the mildest to the most severe.
+
+allow: nothing. flag: it stays, and a moderator looks at it. hold: it isn't shown until a moderator has looked at it. delete: it is taken away. timeout: it is
+taken away, and its sender may not write for so many seconds. ban: it is taken away, and its sender may not write again.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """A message that is moderated.
+
+    sender: who wrote it, by the name or number the platform has for them; empty where that isn't known, so that nothing is counted against anyone.
+    roles: of the sender, as the platform calls them. id: what the platform calls the message, so that it is decided only once; empty for none.
+    channel: where it was written; empty where that doesn't matter.
+    """
+
+    text: str
+    sender: str = ""
+    roles: tuple[str, ...] = ()
+    id: str = ""
+    channel: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """What an earlier decision counts against a sender. at: when it was made (aware, UTC). weight: above 0, as it counted then."""
+
+    at: datetime
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What deciding needs to know of the model that predicted.
+
+    fingerprint: changes with anything that could change an answer (`Detector.fingerprint`). thresholds: wrong flags per 1,000 clean messages -> the
+    severity from which on to flag (`Detector.thresholds`).
+    """
+
+    fingerprint: str
+    thresholds: dict[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a policy says is to be done with a message, and why.
+
+    action: one of `ACTIONS`. seconds: of a timeout; None for any other action. enforced: False in a policy's first, quiet days: it is recorded, and nothing is to be done.
+    rule: the name of the policy's rule that decided. reason: a sentence for a moderator; it holds no part of the message. severity: the prediction's.
+    strikes_before: what the sender's earlier decisions count at *decided_at*, decayed; strikes: what this one adds. decided_at: aware, UTC.
+    policy, model: fingerprints, so that the same inputs can be decided again.
+    """
+
+    action: str
+    seconds: int | None
+    enforced: bool
+    rule: str
+    reason: str
+    severity: float
+    strikes_before: float
+    strikes: float
+    decided_at: datetime
+    policy: str
+    model: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -17,7 +19,7 @@ from chatward.detection.reading import Block, Reader
 from chatward.errors import MessageTypeError, ModelIntegrityError, UsageError
 from chatward.fast import LONGEST, FastTier
 from chatward.hub.download import fetch, is_name
-from chatward.schema import DEFAULT_BUDGET, LABELS, Explanation, Prediction, Threshold, Thresholds
+from chatward.schema import DEFAULT_BUDGET, LABELS, Explanation, ModelFacts, Prediction, Threshold, Thresholds
 from chatward.text import normalise_with_offsets
 
 CACHE_MESSAGES: Final = 1 << 15
@@ -32,10 +34,11 @@ class Detector:
     """
 
     def __init__(
-        self, cascade: Cascade, backend: OnnxBackend, manifest: artifact.Manifest, agreement: float
+        self, cascade: Cascade, backend: OnnxBackend, manifest: artifact.Manifest, agreement: float, graph: str
     ) -> None:
         self.manifest = manifest
         self.agreement = agreement
+        self._graph = graph
         told = manifest.agreement.get(f"{agreement:g}", {})
         self._limits = manifest.thresholds if agreement == 1 else told.get("thresholds", {})
         self._cascade = cascade
@@ -91,12 +94,39 @@ class Detector:
                 "get the model folder again, or train a new one"
             )
         cascade = Cascade(backend, manifest.temperature, fast, margin, cache)
-        return cls(cascade, backend, manifest, kept)
+        return cls(cascade, backend, manifest, kept, graph)
 
     @property
     def threads(self) -> int:
         """On how many threads a call is worked, the calling one among them."""
         return self._backend.threads
+
+    @property
+    def fingerprint(self) -> str:
+        """The model's name and 16 hexadecimal digits that change with anything that could change an answer: ``"dota2@0123456789abcdef"``.
+
+        Of the files that answer, the temperature, the normaliser's version, what is cut, the thresholds and the agreement.
+        """
+        manifest = self.manifest
+        files = [artifact.TOKENIZER_FILE, self._graph, *([artifact.FAST_FILE] if self.agreement < 1 else [])]
+        parts = {
+            "files": [manifest.files[name] for name in files],
+            "temperature": manifest.temperature,
+            "normaliser": manifest.normaliser,
+            "max_tokens": manifest.max_tokens,
+            "pad_id": manifest.pad_id,
+            "agreement": self.agreement,
+            "margin": manifest.agreement.get(f"{self.agreement:g}", {}).get("margin"),
+            "thresholds": {budget: found["threshold"] for budget, found in self._limits.items()},
+        }
+        text = json.dumps(parts, sort_keys=True)
+        return f"{manifest.name}@{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What a moderation policy needs to know of this model."""
+        limits = {budget: threshold.threshold for budget, threshold in self.thresholds.items()}
+        return ModelFacts(self.fingerprint, limits)
 
     @property
     def thresholds(self) -> Thresholds:

@@ -1,0 +1,1 @@
+"""Predictions in, decisions out, and a record of them."""
