@@ -17,6 +17,7 @@ import pytest
 
 from chatward import LABELS, Detector
 from chatward.errors import MissingExtraError, PortError, UsageError
+from chatward.faces.listening import listen, url_of
 from chatward.faces.web import server
 from tests.browser.program import Page, command, free_port, running_page
 
@@ -175,7 +176,7 @@ def test_ctrl_c_ends_it_cleanly(tiny_model: Path) -> None:
 @pytest.mark.parametrize("host", ["no such host", "203.0.113.7"])
 def test_a_wrong_host_is_told(host: str) -> None:
     with pytest.raises(UsageError, match=f"--host '{host}' isn't an address.*try 127.0.0.1"):
-        server._listen(host, 7999)
+        listen(host, 7999, "app")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ def test_a_wrong_host_is_told(host: str) -> None:
     ],
 )
 def test_the_address_to_open(host: str, url: str) -> None:
-    assert server._url(host, 80) == url
+    assert url_of(host, 80) == url
 
 
 def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

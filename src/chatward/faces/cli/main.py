@@ -18,10 +18,13 @@ from chatward.faces.cli.compare import compare
 from chatward.faces.cli.convert import convert
 from chatward.faces.cli.distil import distil
 from chatward.faces.cli.evaluate import evaluate
+from chatward.faces.cli.keys import keys_cli
+from chatward.faces.cli.policy import policy_cli
 from chatward.faces.cli.predict import predict
 from chatward.faces.cli.publish import publish
 from chatward.faces.cli.publish_space import publish_space
 from chatward.faces.cli.score import score
+from chatward.faces.cli.serve import serve
 from chatward.faces.cli.train import train
 
 INTERRUPTED = 130
@@ -46,6 +49,9 @@ cli.command()(bench)
 cli.command()(publish)
 cli.command("publish-space")(publish_space)
 cli.command("app")(app_command)
+cli.add_typer(policy_cli, name="policy")
+cli.command()(serve)
+cli.add_typer(keys_cli, name="keys")
 
 
 def _version(wanted: bool) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-from chatward.errors import PortError, UsageError
+from chatward.faces.listening import listen, url_of
 from chatward.faces.web.page import appearance, build, gradio
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def serve(host: str, port: int, model: str | None) -> None:
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     gradio()
-    with _listen(host, port) as listener:
+    with listen(host, port, "app") as listener:
         from chatward.detection.detector import Detector
 
         app = make_app(build(Detector.load(model, cache=0)))
@@ -41,7 +40,7 @@ def serve(host: str, port: int, model: str | None) -> None:
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 # Only now: by here the page answers, and Ctrl-C is uvicorn's to handle.
                 await super().startup(sockets=sockets)
-                print(f"chatward: open {_url(host, port)} (Ctrl-C stops it)", flush=True)
+                print(f"chatward: open {url_of(host, port)} (Ctrl-C stops it)", flush=True)
 
         config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
         Server(config).run(sockets=[listener])
@@ -103,35 +102,3 @@ async def _refuse(send: Send, status: int, why: str) -> None:
     start: Message = {"type": "http.response.start", "status": status, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": why.encode()})
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Take the port at once, before the model loads, so that a wrong one is told without delay."""
-    bare = host.removeprefix("[").removesuffix("]")
-    try:
-        family, _, _, _, address = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address, family=family)
-    except socket.gaierror:
-        raise UsageError(f"--host {host!r} isn't an address: try 127.0.0.1 or 0.0.0.0") from None
-    except OSError as error:
-        cure = f"choose another with `chatward app --port {_another(port)}` or `make app PORT={_another(port)}`"
-        if error.errno == errno.EADDRINUSE:
-            raise PortError(f"port {port} is taken by another program: {cure}") from None
-        if error.errno == errno.EACCES:
-            raise PortError(f"port {port} may not be used without more rights: {cure}") from None
-        if error.errno == errno.EADDRNOTAVAIL:
-            raise UsageError(
-                f"--host {host!r} isn't an address of this machine: try 127.0.0.1 or 0.0.0.0"
-            ) from None
-        raise PortError(f"port {port} can't be opened ({error.strerror}): {cure}") from None
-
-
-def _another(port: int) -> int:
-    return port + 1 if 1024 <= port < 65535 else 7861
-
-
-def _url(host: str, port: int) -> str:
-    if host in {"0.0.0.0", "::", "[::]", ""}:
-        return f"http://localhost:{port}"
-    bare = host.removeprefix("[").removesuffix("]")
-    return f"http://[{bare}]:{port}" if ":" in bare else f"http://{bare}:{port}"

@@ -1,0 +1,164 @@
+"""Gathers what many connections ask at once into batches for one worker.
+
+A model answers many messages together in a fraction of the time it takes for one after another, and a database commits many rows together in the time of
+one. So nothing waits on purpose: while the worker has a batch, what comes in gathers, and is the next batch. Batches are cut to take about as
+long as `Gatherer` was told, by what the last ones took, and large requests take turns with small ones, so that 1,000 messages of one don't keep another's one waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from chatward.errors import BusyError
+
+_Asked = TypeVar("_Asked")
+_Answer = TypeVar("_Answer")
+
+FEWEST: Final = 16  # items a batch, however slow the last ones were
+TURN: Final = 64  # items of one request, before another has its turn
+_MEMORY: Final = 0.2  # share of the newest batch in the pace
+
+
+class Gatherer(Generic[_Asked, _Answer]):
+    """Hands items to *work* in batches, in one thread of its own. Use it from one event loop.
+
+    work: items -> as many answers, in order; or it raises, and then each request that has an item in the batch fails with that. limit: how many items may wait; a
+    request that fits no more is refused, but any request is taken while nothing waits. most: items in a batch. seconds: what a batch is to take at most, about.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[list[_Asked]], Sequence[_Answer]],
+        *,
+        name: str,
+        limit: int,
+        most: int = 1024,
+        seconds: float = 0.01,
+        pace: float = 2000.0,
+    ) -> None:
+        """pace: items a second that are reckoned with before any was measured."""
+        self.name = name
+        self.limit = limit
+        self._work = work
+        self._most, self._seconds = most, seconds
+        self._pace = pace
+        self._jobs = deque[_Job[_Asked, _Answer]]()
+        self._thread = ThreadPoolExecutor(1, f"chatward-{name}")
+        self._busy = False
+        self.waiting = 0
+        self.under_way = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether a request of one item more would be refused."""
+        return self.waiting >= self.limit
+
+    def busy(self) -> BusyError:
+        """Return the error that tells a client to ask again later."""
+        wait = max(1, min(60, math.ceil(self.waiting / self._pace)))
+        return BusyError(
+            f"{self.waiting:,} messages wait already, and {self.limit:,} may: send this again in {wait} s",
+            "busy",
+            wait,
+        )
+
+    async def ask(self, items: list[_Asked]) -> list[_Answer]:
+        """Return the answers to *items*, in order; raises BusyError where they don't fit, or whatever the work raised."""
+        if self.waiting and self.waiting + len(items) > self.limit:
+            raise self.busy()
+        if not items:
+            return []
+        loop = asyncio.get_running_loop()
+        job = _Job[_Asked, _Answer](items, loop.create_future())
+        self._jobs.append(job)
+        self.waiting += len(items)
+        if not self._busy:
+            # After what else is ready now, so that requests that came together go together.
+            self._busy = True
+            loop.call_soon(self._next, loop)
+        return await job.future
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch = self._batch()
+        if not batch:
+            self._busy = False
+            return
+        items = [item for job, start, end in batch for item in job.items[start:end]]
+        self.waiting -= len(items)
+        self.under_way = len(items)
+        began = time.perf_counter()
+        done = loop.run_in_executor(self._thread, self._work, items)
+        done.add_done_callback(lambda future: self._finish(loop, batch, future, began))
+
+    def _batch(self) -> list[tuple[_Job[_Asked, _Answer], int, int]]:
+        """Take up to a batch of items from the jobs in turn: each with the places of those that are taken."""
+        room = min(self._most, max(FEWEST, int(self._pace * self._seconds)))
+        taken = []
+        while self._jobs and room > 0:
+            job = self._jobs.popleft()
+            end = min(len(job.items), job.handed + min(room, TURN))
+            taken.append((job, job.handed, end))
+            room -= end - job.handed
+            job.handed = end
+            if end < len(job.items):
+                self._jobs.append(job)
+        return taken
+
+    def _finish(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: list[tuple[_Job[_Asked, _Answer], int, int]],
+        done: asyncio.Future[Sequence[_Answer]],
+        began: float,
+    ) -> None:
+        pace = self.under_way / max(time.perf_counter() - began, 1e-6)
+        # The pace of a few items says little of that of many.
+        weight = _MEMORY * min(1.0, self.under_way / FEWEST)
+        self._pace += weight * (pace - self._pace)
+        self.under_way = 0
+        error = done.exception()
+        answers = [] if error else done.result()
+        at = 0
+        for job, start, end in batch:
+            if error:
+                self._fail(job, error)
+            else:
+                job.answers[start:end] = answers[at : at + end - start]
+                job.left -= end - start
+                if not job.left and not job.future.done():
+                    job.future.set_result(job.answers)  # type: ignore[arg-type]
+            at += end - start
+        self._next(loop)
+
+    def _fail(self, job: _Job[_Asked, _Answer], error: BaseException) -> None:
+        if job in self._jobs:
+            self._jobs.remove(job)
+            self.waiting -= len(job.items) - job.handed
+        if not job.future.done():
+            job.future.set_exception(error)
+
+    def close(self) -> None:
+        """End the thread once it has done what it was handed."""
+        self._thread.shutdown(wait=True)
+
+
+@dataclass(eq=False)
+class _Job(Generic[_Asked, _Answer]):
+    """One request. handed: how many of its items the worker was given so far. left: how many aren't answered yet."""
+
+    items: list[_Asked]
+    future: asyncio.Future[list[_Answer]]
+    handed: int = 0
+    left: int = field(init=False)
+    answers: list[_Answer | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left = len(self.items)
+        self.answers = [None] * len(self.items)

@@ -1,0 +1,60 @@
+"""Who is signed in to the review page: in memory, so that a restart signs everybody out."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from http.cookies import CookieError, SimpleCookie
+from typing import Final
+
+COOKIE: Final = "chatward_session"
+SECONDS: Final = 8 * 3600
+_MOST: Final = 10_000
+
+
+class Sessions:
+    """Sessions by the hash of their cookie, each for one API key, of which the hash is known."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[str, float]] = {}
+        self._secret = secrets.token_bytes(32)
+
+    def begin(self, sha256: str) -> str:
+        """Return the value of a new session's cookie, for the key of that hash."""
+        now = time.monotonic()
+        self._open = {token: found for token, found in self._open.items() if found[1] > now}
+        if len(self._open) >= _MOST:
+            self._open.pop(next(iter(self._open)))
+        value = secrets.token_urlsafe(32)
+        self._open[_hash(value)] = (sha256, now + SECONDS)
+        return value
+
+    def key_hash_of(self, cookies: str) -> str | None:
+        """Return the hash of the key whose session *cookies*, a header's value, holds; None where it holds none that is open."""
+        value = value_of(cookies)
+        sha256, until = self._open.get(_hash(value), ("", 0.0)) if value else ("", 0.0)
+        return sha256 if until > time.monotonic() else None
+
+    def end(self, cookies: str) -> None:
+        """End the session that *cookies* holds, if there is one."""
+        if value := value_of(cookies):
+            self._open.pop(_hash(value), None)
+
+    def form_token(self, cookies: str) -> str:
+        """Return what a form of this session must send along, which no other page can know."""
+        return hmac.new(self._secret, (value_of(cookies) or "").encode(), "sha256").hexdigest()
+
+
+def value_of(cookies: str) -> str | None:
+    """Return the session's value in a `Cookie` header; None where it holds none."""
+    try:
+        found = SimpleCookie(cookies).get(COOKIE)
+    except CookieError:
+        return None
+    return found.value if found else None
+
+
+def _hash(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()

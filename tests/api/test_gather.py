@@ -1,0 +1,163 @@
+"""Batches across requests: order, turns, bounds and failures."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from chatward.errors import BusyError, LedgerFullError
+from chatward.faces.api.gather import Gatherer
+
+
+def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(work(), 20))
+
+
+class Worker:
+    """Doubles numbers, once it may. batches: what it was handed."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.go = threading.Event()
+
+    def __call__(self, numbers: list[int]) -> list[int]:
+        self.batches.append(list(numbers))
+        self.go.wait(10)
+        if -1 in numbers:
+            raise LedgerFullError("no room: make some")
+        return [2 * number for number in numbers]
+
+
+def test_what_comes_while_the_worker_is_busy_goes_together() -> None:
+    async def check() -> None:
+        worker = Worker()
+        gatherer = Gatherer[int, int](worker, name="test", limit=1000)
+        first = asyncio.create_task(gatherer.ask([1]))
+        await asyncio.sleep(0.05)
+        others = [asyncio.create_task(gatherer.ask([n, n + 100])) for n in range(2, 10)]
+        await asyncio.sleep(0.05)
+        assert gatherer.waiting == 16
+        worker.go.set()
+        assert await first == [2]
+        assert await asyncio.gather(*others) == [[2 * n, 2 * n + 200] for n in range(2, 10)]
+        assert [len(batch) for batch in worker.batches] == [1, 16]
+        assert gatherer.waiting == 0
+        gatherer.close()
+
+    run(check)
+
+
+def test_requests_that_come_at_once_go_together() -> None:
+    async def check() -> None:
+        worker = Worker()
+        worker.go.set()
+        gatherer = Gatherer[int, int](worker, name="test", limit=1000)
+        await asyncio.gather(*(gatherer.ask([n]) for n in range(10)))
+        assert [len(batch) for batch in worker.batches] == [10]
+        gatherer.close()
+
+    run(check)
+
+
+def test_large_requests_take_turns_with_small_ones() -> None:
+    async def check() -> None:
+        worker = Worker()
+        gatherer = Gatherer[int, int](worker, name="test", limit=10_000, most=128, pace=1e9)
+        large = asyncio.create_task(gatherer.ask(list(range(1000))))
+        await asyncio.sleep(0.05)
+        small = asyncio.create_task(gatherer.ask([5000]))
+        await asyncio.sleep(0.05)
+        worker.go.set()
+        await small
+        assert 5000 in worker.batches[1]
+        assert not large.done()
+        assert await large == [2 * n for n in range(1000)]
+        assert max(map(len, worker.batches)) <= 128
+        gatherer.close()
+
+    run(check)
+
+
+def test_more_than_may_wait_is_refused_with_a_time_to_come_back() -> None:
+    async def check() -> None:
+        worker = Worker()
+        gatherer = Gatherer[int, int](worker, name="test", limit=10, pace=2.0)
+        tasks = [asyncio.create_task(gatherer.ask([1] * 50))]  # whatever its size, while nothing waits
+        await asyncio.sleep(0.05)
+        assert gatherer.waiting == 34
+        assert gatherer.full
+        with pytest.raises(
+            BusyError, match=r"34 messages wait already, and 10 may: send this again in 17 s"
+        ) as found:
+            await gatherer.ask([1])
+        assert found.value.retry_after == 17
+        worker.go.set()
+        assert len((await asyncio.gather(*tasks))[0]) == 50
+        assert await gatherer.ask([4]) == [8]
+        gatherer.close()
+
+    run(check)
+
+
+def test_a_failed_batch_fails_who_is_in_it_and_nobody_else() -> None:
+    async def check() -> None:
+        worker = Worker()
+        gatherer = Gatherer[int, int](worker, name="test", limit=1000, most=64)
+        first = asyncio.create_task(gatherer.ask([1]))
+        await asyncio.sleep(0.05)
+        bad = asyncio.create_task(gatherer.ask([-1] * 100))
+        await asyncio.sleep(0.05)
+        later = asyncio.create_task(gatherer.ask([7]))
+        await asyncio.sleep(0.05)
+        worker.go.set()
+        assert await first == [2]
+        with pytest.raises(LedgerFullError, match="make some"):
+            await bad
+        assert await later == [14]
+        assert gatherer.waiting == 0
+        gatherer.close()
+
+    run(check)
+
+
+def test_batches_are_cut_to_the_pace() -> None:
+    async def check() -> None:
+        sizes: list[int] = []
+
+        def slow(numbers: list[int]) -> list[int]:
+            sizes.append(len(numbers))
+            time.sleep(0.001 * len(numbers))  # 1,000 a second
+            return numbers
+
+        gatherer = Gatherer[int, int](slow, name="test", limit=10_000, seconds=0.05, pace=1e6)
+        await gatherer.ask(list(range(600)))
+        assert sizes[0] == 600
+        sizes.clear()
+        for _ in range(12):
+            await gatherer.ask(list(range(300)))
+        assert sizes[-1] <= 120  # about 50, which the pace of what was slower at first approaches
+        gatherer.close()
+
+    run(check)
+
+
+def test_a_client_that_goes_away_takes_nothing_with_it() -> None:
+    async def check() -> None:
+        worker = Worker()
+        gatherer = Gatherer[int, int](worker, name="test", limit=1000)
+        gone = asyncio.create_task(gatherer.ask([1, 2]))
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        stays = asyncio.create_task(gatherer.ask([3]))
+        await asyncio.sleep(0.05)
+        worker.go.set()
+        assert await stays == [6]
+        assert gatherer.waiting == 0
+        gatherer.close()
+
+    run(check)
