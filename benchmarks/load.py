@@ -1,7 +1,8 @@
 """An open-loop client of the service, for benchmarks/service.py.
 
 A request is due at a time that was drawn before anything was sent, and its latency counts from then, whether or not a connection was free: a slow server
-can't make its client ask less, or later (what is called coordinated omission). Arrivals are a Poisson process of exactly as many requests as the rate says.
+can't make its client ask less, or later (what is called coordinated omission). Arrivals are a Poisson process of exactly as many requests as the rate says, or
+evenly spaced where that is asked for.
 """
 
 from __future__ import annotations
@@ -179,14 +180,19 @@ class Client:
         seed: int,
         watch: Callable[[], Any] = lambda: None,
         checked: int = 2000,
+        even: bool = False,
     ) -> Offered:
-        """Ask at given rates: *phases* are requests a second, and for how many seconds, one right after the other. checked: of about so many messages the whole answer is kept."""
+        """Ask at given rates: *phases* are requests a second, and for how many seconds, one right after the other. checked: of about so many messages the whole answer is kept.
+        even: one request is due as long after the other, rather than at random.
+        """
         await self.fill()
         rng = np.random.default_rng(seed)
         due, start = [], 0.0
         for rate, seconds in phases:
+            count = max(1, round(rate * seconds))
             # Where a Poisson process has n arrivals, they are n uniform draws.
-            due.append(np.sort(rng.uniform(start, start + seconds, max(1, round(rate * seconds)))))
+            places = (np.arange(count) + 0.5) / count if even else np.sort(rng.random(count))
+            due.append(start + seconds * places)
             start += seconds
         self._due = np.concatenate(due).tolist()
         count = self._left = len(self._due)

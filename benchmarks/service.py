@@ -4,7 +4,7 @@
 
 The service has one core to itself, the client (benchmarks/load.py, an open-loop one) another. Messages are lines of DIR/conda/unlabelled.csv and texts invented of their pieces, of
 which as many repeat as of the lines themselves; without DIR, of the sample that ships with chatward. For 1 and for 100 messages a request: the highest rate at which for --seconds
-p99 stays within 50 ms and nothing goes wrong, found by short probes; then five times that rate, and back. Then 100 messages a request, one after another on one connection, in turns with
+p99 stays within 50 ms and nothing goes wrong, found by short probes, requests coming at random (a Poisson process); then five times that rate, and back. Then 100 messages a request, one after another on one connection, in turns with
 `Detector.predict` called directly on the same core. Linux, loopback only. Takes some 20 minutes for both agreements.
 """
 
@@ -42,6 +42,9 @@ CONNECTIONS: Final = {1: (256, 2048), 100: (64, 256)}
 """By messages a request: how many while a rate is to be held, and at five times that: as many as fill a queue of 1,000 messages, and again."""
 
 _FIRST: Final = 400.0  # messages a second, with which the search begins
+_FEWEST: Final = 100  # requests in a probe, unless it takes too long
+_LONGEST: Final = 20.0  # seconds of a probe
+_LOWEST: Final = 1.0  # requests a second, with which the search ends where nothing held
 _FINE: Final = 1.03  # the search ends where what held and what didn't are as near
 _FAR: Final = 4  # times the limit: a p99 that isn't tried again
 _ATTEMPTS: Final = 6
@@ -54,10 +57,11 @@ class Bench:
     """One service and its client, with *size* messages a request."""
 
     def __init__(
-        self, server: Server, client: Client, detector: Detector, size: int, options: Any, seed: int
+        self, server: Server, client: Client, detector: Detector, size: int, options: Any, even: bool
     ) -> None:
         self._server, self._client, self._detector = server, client, detector
-        self._size, self._options, self._seed = size, options, seed
+        self._size, self._options, self._even = size, options, even
+        self._seed = options.seed
         self.checked = 0
 
     async def _offer(self, phases: Sequence[tuple[float, float]]) -> Offered:
@@ -65,7 +69,7 @@ class Bench:
         for attempt in range(_ATTEMPTS):
             self._seed += 1
             await asyncio.sleep(0.5 + 3 * attempt)
-            offered = await self._client.offer(phases, self._seed, self._server.mark)
+            offered = await self._client.offer(phases, self._seed, self._server.mark, even=self._even)
             self.checked += self._client.verify(offered, self._detector)
             lags = [offered.figures(phase)["lag_p99_ms"] for phase in range(len(phases))]
             if max(lags) <= LATE_MS:
@@ -92,7 +96,7 @@ class Bench:
         low, high, rate = 0.0, 0.0, _FIRST / self._size
         while not low or not high or high / low > _FINE:
             for _ in range(2):
-                held, found = await self._held(rate, self._options.probe)
+                held, found = await self._held(rate, max(self._options.probe, min(_LONGEST, _FEWEST / rate)))
                 probes.append(found)
                 if held or found["p99_ms"] > _FAR * LIMIT_MS:
                     break
@@ -100,7 +104,7 @@ class Bench:
                 low = rate
             else:
                 high = rate
-            if not low and high < _FIRST / self._size / 100:
+            if not low and high <= _LOWEST:
                 break
             rate = 2 * low if not high else high / 2 if not low else (low + high) / 2
         return low, probes
@@ -149,25 +153,30 @@ def _used(before: Mark, after: Mark) -> dict[str, float]:
     }
 
 
-def load(agreement: float, size: int, messages: list[str], cores: tuple[int, int], options: Any) -> Any:
-    """Return what a fresh service holds with *size* messages a request, and how it bears five times that."""
-    say(f"agreement {agreement:g}, {size} a request")
+def load(
+    agreement: float, size: int, messages: list[str], cores: tuple[int, int], options: Any, even: bool = False
+) -> list[dict[str, Any]]:
+    """Return what a fresh service holds with *size* messages a request, and how it bears five times that. Where no rate holds with requests at random times, also with evenly spaced ones."""
+    say(f"agreement {agreement:g}, {size} a request{', evenly spaced' if even else ''}")
     detector = Detector.load(options.model, threads=1, agreement=agreement)
 
     async def run() -> dict[str, Any]:
         with Server(agreement, cores[0], options.model) as server:
             client = Client(server.port, requests_of(messages, size, server.port))
             async with client.open(CONNECTIONS[size][0]):
-                bench = Bench(server, client, detector, size, options, options.seed)
+                bench = Bench(server, client, detector, size, options, even)
                 rate, probes = await bench.highest()
                 held, tried = await bench.hold(rate) if rate else (None, [])
                 found = {"idle_mb": server.idle, "probes": probes, "tried": tried, "held": held}
                 await client.fill(CONNECTIONS[size][1])
                 found["overload"] = await bench.overload(held["asked_per_s"]) if held else None
-                found["answers_checked"] = bench.checked
-                return found
+                return {**found, "answers_checked": bench.checked}
 
-    return {"agreement": agreement, "size": size, **uvloop.run(run())}
+    arrivals = "even" if even else "random"
+    found = {"agreement": agreement, "size": size, "arrivals": arrivals, **uvloop.run(run())}
+    if found["held"] or even:
+        return [found]
+    return [found, *load(agreement, size, messages, cores, options, even=True)]
 
 
 def _direct(pipe: Connection, model: Path | None, agreement: float, core: int) -> None:
@@ -262,11 +271,11 @@ def _met(right: bool) -> str:
 def tables(loads: list[dict[str, Any]], overheads: list[dict[str, Any]], seconds: float) -> str:
     """Return all of it in Markdown."""
     lines = [
-        f"| agreement | messages a request | requests/s held for {seconds:g} s | messages/s | p50, p95, p99, max ms | errors | server's core | RSS idle, peak MB | client's core, late at p99 |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| agreement | messages a request | arrivals | requests/s held for {seconds:g} s | messages/s | p50, p95, p99, max ms | errors | server's core | RSS idle, peak MB | client's core, late at p99 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in loads:
-        start, held = f"| {one['agreement']:g} | {one['size']} |", one["held"]
+        start, held = f"| {one['agreement']:g} | {one['size']} | {one['arrivals']} |", one["held"]
         if not held:
             lines.append(f"{start} **none** | | | | | {one['idle_mb']:.0f} | |")
             continue
@@ -310,6 +319,9 @@ def main() -> None:
         "--agreement", type=float, action="append", help="may be given again; 1 and 0.995 if left out"
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="that a rate must hold")
+    parser.add_argument(
+        "--size", type=int, choices=SIZES, action="append", help="messages a request; both if left out"
+    )
     parser.add_argument("--only", choices=("load", "overhead"), help="one part alone")
     parser.add_argument("--quick", action="store_true", help="a try: everything shorter, figures worth little")
     options = parsed(parser, needs_data=False)
@@ -325,9 +337,16 @@ def main() -> None:
     messages, repeated = stream(chat(options.data), 20_000 if options.quick else 60_000, options.seed)
     kinds = options.agreement or [1.0, 0.995]
     machine = processor()
+    if (busy := os.getloadavg()[0]) > 0.5:
+        say(f"something else is running here (load average {busy:.1f}): figures will be worse than they should")
     say(f"{machine['processor']}: {len(messages):,} messages, {repeated:.1%} of which came before")
     loads = (
-        [load(kind, size, messages, cores, options) for kind in kinds for size in SIZES]
+        [
+            found
+            for kind in kinds
+            for size in options.size or SIZES
+            for found in load(kind, size, messages, cores, options)
+        ]
         if options.only != "overhead"
         else []
     )
@@ -335,14 +354,13 @@ def main() -> None:
     print(
         f"`{asked()}`: {machine['processor']} ({', '.join(machine['flags'])}), one core each for service and client,"
     )
-    print(
-        f"{options.connections:,} connections, {len(messages):,} messages of which {repeated:.1%} came before.\n"
-    )
+    print(f"{len(messages):,} messages, {repeated:.1%} of which came before.\n")
     print(tables(loads, overheads, options.seconds))
     if options.out:
         report = {
             "command": asked(),
             "machine": machine,
+            "load_average_before": busy,
             "repeated": repeated,
             "loads": loads,
             "overheads": overheads,

@@ -75,6 +75,7 @@ class Database:
     def reading(self) -> Iterator[sa.Connection]:
         """One transaction that changes nothing and sees one state. Raises as `faults.translated` says."""
         self._refuse_closed()
+        self._refuse_moved()
         with faults.translated(self.name, self.path), self._engine.connect() as connection, connection.begin():
             yield connection
 
@@ -87,6 +88,7 @@ class Database:
         Raises as `faults.translated` says.
         """
         self._refuse_closed()
+        self._refuse_moved()  # before connecting, too: a new connection would make an empty file
         # SQLite's own queue is a poll with growing pauses; threads of one process needn't pay for it.
         if self.is_sqlite and not self._turn.acquire(timeout=WAIT_SECONDS):
             raise LedgerUnavailableError(

@@ -41,6 +41,9 @@ LONGEST_NAME: Final = 200
 LONGEST_QUEUE: Final = 500
 """Entries that `Ledger.queue` gives at once."""
 
+LONGEST_RETENTION: Final = 36_500
+"""Days that decisions are kept for, where it isn't for ever."""
+
 _PAGE: Final = 500
 _ROOM: Final = 100_000  # characters written where a disk was full, to see whether it still is
 
@@ -84,18 +87,18 @@ class Ledger:
         url: a path or ``sqlite:///PATH``, or ``postgresql://USER:PASSWORD@HOST/NAME``.
         secret: what senders are hashed with (`senders.read_secret`), always the same for a ledger; None for who reads, reviews and prunes, but decides nothing.
         keep_names: record who wrote a message beside the keyed hash of it. keep_text: record messages; without them decisions can be reviewed by their scores only.
-        retention_days: how long decisions are kept (`prune`), 1 or more; None for ever. create: make an SQLite file where there is none.
+        retention_days: how long decisions are kept (`prune`), 1 to 36,500; None for ever. create: make an SQLite file and tables where there are none.
         Raises MissingExtraError (SQLAlchemy or psycopg isn't installed), UsageError (retention_days) and LedgerError: a URL that names no ledger, a newer schema, another secret, a file of something else, one that
         can't be written.
         """
-        if retention_days is not None and retention_days < 1:
+        if retention_days is not None and not 1 <= retention_days <= LONGEST_RETENTION:
             raise UsageError(
-                f"retention_days is {retention_days}: give for how many days decisions are kept, 1 or more, or None for ever"
+                f"retention_days is {retention_days}: give for how many days decisions are kept, 1 to {LONGEST_RETENTION:,}, or None for ever"
             )
         senders = None if secret is None else Senders(secret)
         database = Database(url, create)
         try:
-            _prepare(database, senders)
+            _prepare(database, senders, create)
         except BaseException:
             database.close()
             raise
@@ -307,14 +310,16 @@ def _check_text(what: str, text: str, least: int, most: int) -> None:
         )
 
 
-def _prepare(database: Database, senders: Senders | None) -> None:
-    """Make the tables and note schema and secret, where that wasn't done; raise LedgerError where one of the two doesn't fit."""
+def _prepare(database: Database, senders: Senders | None, create: bool) -> None:
+    """Make the tables and note schema and secret, where that wasn't done; raise LedgerError where one of the two doesn't fit, or where nothing is to be made and there are no tables."""
     wanted = {"schema": str(SCHEMA)} | ({"secret": senders.check} if senders else {})
     with database.reading() as connection:
         found = _facts(connection) if sa.inspect(connection).has_table(meta.name) else {}
         _compare(database, found, wanted)
     if wanted.keys() <= found.keys():
         return
+    if not create and not found:
+        raise LedgerError(f"{database.name} holds no ledger: give the one that `chatward serve` keeps")
     with database.writing([""]) as connection:
         # Looked at again: two processes may begin a ledger at once.
         if not sa.inspect(connection).has_table(meta.name):

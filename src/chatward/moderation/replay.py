@@ -53,7 +53,8 @@ class Replayer:
         if missing := self.lacks(entry):
             raise LedgerError(f"the decision {entry.id} can't be made again: {missing}")
         was = entry.decision
-        policy = self._policy(was.policy, None if entry.name_kept else entry.space)
+        by_name = entry.name_kept or not entry.sender_hash  # nobody in particular is on no list
+        policy = self._policy(was.policy, None if by_name else entry.space)
         strikes = [Strike(was.decided_at, was.strikes_before)] if was.strikes_before > 0 else []
         return policy.decide(
             entry.message,

@@ -19,6 +19,7 @@ from chatward.faces.cli.convert import convert
 from chatward.faces.cli.distil import distil
 from chatward.faces.cli.evaluate import evaluate
 from chatward.faces.cli.keys import keys_cli
+from chatward.faces.cli.ledger import ledger_cli
 from chatward.faces.cli.policy import policy_cli
 from chatward.faces.cli.predict import predict
 from chatward.faces.cli.publish import publish
@@ -52,6 +53,7 @@ cli.command("app")(app_command)
 cli.add_typer(policy_cli, name="policy")
 cli.command()(serve)
 cli.add_typer(keys_cli, name="keys")
+cli.add_typer(ledger_cli, name="ledger")
 
 
 def _version(wanted: bool) -> None:
