@@ -5,7 +5,7 @@ MODEL ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test lint constraints clean
+.PHONY: app test lint constraints openapi clean
 
 app: $(VENV)/.app
 	$(BIN)/chatward app --port $(PORT) $(if $(MODEL),--model $(MODEL))
@@ -43,3 +43,7 @@ constraints: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) build dist
+
+# After changing a route: what docs/openapi.json promises to clients.
+openapi: $(VENV)/.dev
+	$(BIN)/python -c 'from pathlib import Path; from chatward.faces.api.app import openapi; Path("docs/openapi.json").write_bytes(openapi())'

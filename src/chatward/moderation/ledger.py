@@ -243,7 +243,8 @@ class Ledger:
     def counts(self, space: str) -> dict[str, int]:
         """Return how many decisions of *space* are recorded, by each of `ACTIONS`, and under ``"waiting"`` how many wait for a moderator."""
         here = decisions.c.space == stored(space)
-        by_action = sa.select(decisions.c.action, sa.func.count()).where(here).group_by(decisions.c.action)
+        counted_by = sa.select(decisions.c.action, sa.func.count()).where(here, decisions.c.action.in_(ACTIONS))
+        by_action = counted_by.group_by(decisions.c.action)
         with self.database.reading() as connection:
             counted = {row[0]: row[1] for row in connection.execute(by_action)}
             waiting = connection.execute(sa.select(sa.func.count()).where(here, WAITING)).scalar_one()

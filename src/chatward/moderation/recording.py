@@ -57,8 +57,9 @@ _COLUMNS: Final = ", ".join(column.name for column in decisions.columns)
 _INSERT_SQLITE: Final = (
     f"INSERT INTO {decisions.name} ({_COLUMNS}) VALUES ({', '.join('?' for _ in decisions.columns)})"
 )
+_POSTGRES: Final[sa.Dialect] = postgresql.dialect()  # type: ignore[no-untyped-call]
 # One array a column: a single statement, however many rows.
-_ARRAYS: Final = ", ".join(f"%s::{column.type.compile(postgresql.dialect())}[]" for column in decisions.columns)  # type: ignore[no-untyped-call]
+_ARRAYS: Final = ", ".join(f"%s::{column.type.compile(_POSTGRES)}[]" for column in decisions.columns)  # type: ignore[no-untyped-call]
 _INSERT_POSTGRES: Final = f"INSERT INTO {decisions.name} ({_COLUMNS}) SELECT * FROM unnest({_ARRAYS})"
 
 

@@ -102,7 +102,8 @@ sa.Index(
     sqlite_where=WAITING,
     postgresql_where=WAITING,
 )
-sa.Index("chatward_actions", decisions.c.space, decisions.c.action)
+# The action first: with the space first PostgreSQL, before it has gathered statistics, takes this index for what `chatward_decided_once` is there for, and reads a whole space.
+sa.Index("chatward_actions", decisions.c.action, decisions.c.space)
 
 
 def _of_decision() -> sa.ForeignKey:
