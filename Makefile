@@ -1,14 +1,18 @@
-# `make app` opens the page, `make test` runs every test; both set up what they need in .venv.
+# `make app` opens the page, `make serve` the moderation service, `make test` runs every test; all set up what they need in .venv.
 PYTHON ?= python3
 PORT ?= 7860
+POLICY ?= community
 MODEL ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test lint constraints openapi clean
+.PHONY: app serve test lint constraints openapi clean
 
 app: $(VENV)/.app
 	$(BIN)/chatward app --port $(PORT) $(if $(MODEL),--model $(MODEL))
+
+serve: $(VENV)/.serve
+	$(BIN)/chatward serve --policy $(POLICY) --port $(if $(filter command line,$(origin PORT)),$(PORT),8080) $(if $(MODEL),--model $(MODEL))
 
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
@@ -30,10 +34,14 @@ $(VENV)/.app: $(VENV)/.made pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[app]'
 	touch $@
 
+$(VENV)/.serve: $(VENV)/.made pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve]'
+	touch $@
+
 # Everything in dev holds the app as well.
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $@ $(VENV)/.app
+	touch $@ $(VENV)/.app $(VENV)/.serve
 
 # After trying newer versions: pin what is installed now.
 constraints: $(VENV)/.dev

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -353,3 +355,14 @@ def test_other_methods_and_paths_are_refused_in_googles_shape(service: Program) 
     for query in ("alt=proto", "fields=languages", "callback=x"):
         answer = service.ask(f"{ANALYZE}?{query}", body)
         assert (answer.status, "Cannot bind query parameter" in answer.body["error"]["message"]) == (400, True)
+
+
+def test_no_content_type_at_all_is_read_as_json(service: Program) -> None:
+    """What `requests.post(url, data=json.dumps(...))` sends, as in Perspective's own older sample."""
+    body = json.dumps({"comment": {"text": "gg"}, "requestedAttributes": {"TOXICITY": {}}}).encode()
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    headers = {"X-Goog-Api-Key": service.key} if service.key else {}
+    connection.request("POST", ANALYZE, body, headers)
+    answer = connection.getresponse()
+    assert (answer.status, "TOXICITY" in json.loads(answer.read())["attributeScores"]) == (200, True)
+    connection.close()

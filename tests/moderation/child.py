@@ -1,6 +1,6 @@
 """A process that decides messages and says which are acknowledged: ``python -m tests.moderation.child LEDGER COUNT BATCH``.
 
-It opens the ledger, writes "ready", waits for a line, and decides the messages m0 to m(COUNT - 1) in batches; after each batch it writes a line of JSON, [[message id, decision id, repeated], ...].
+It opens the ledger, writes "ready", waits for a line, and decides the messages m0 to m(COUNT - 1) in batches, the last ones first where BATCH is below 0; after each batch it writes a line of JSON, [[message id, decision id, repeated], ...].
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ def main(url: str, count: int, batch: int) -> None:
     with opened(url) as ledger:
         print("ready", flush=True)
         sys.stdin.readline()
-        for first in range(0, count, batch):
-            items = [message(n) for n in range(first, min(first + batch, count))]
+        order = range(count)[:: 1 if batch > 0 else -1]
+        for first in range(0, count, abs(batch)):
+            items = [message(n) for n in order[first : first + abs(batch)]]
             done = zip(items, decide(ledger, *items), strict=True)
             print(json.dumps([[one.message.id, got.id, got.repeated] for one, got in done]), flush=True)
             time.sleep(0.001)  # SQLite polls for its turn; without a pause one process may get all of them
