@@ -134,13 +134,34 @@ def test_batches_are_cut_to_the_pace() -> None:
             time.sleep(0.001 * len(numbers))  # 1,000 a second
             return numbers
 
-        gatherer = Gatherer[int, int](slow, name="test", limit=10_000, seconds=0.05, pace=1e6)
+        gatherer = Gatherer[int, int](slow, name="test", limit=10_000, seconds=0.05, pace=1e4)
         await gatherer.ask(list(range(600)))
-        assert sizes[0] == 600
+        assert sizes == [500, 100]
         sizes.clear()
         for _ in range(12):
             await gatherer.ask(list(range(300)))
         assert sizes[-1] <= 120  # about 50, which the pace of what was slower at first approaches
+        gatherer.close()
+
+    run(check)
+
+
+def test_what_takes_longer_counts_more() -> None:
+    async def check() -> None:
+        worker = Worker()
+        gatherer = Gatherer[int, int](
+            worker, name="test", limit=200, pace=1e9, weight=lambda n: 100 if n > 9 else 1
+        )
+        first = asyncio.create_task(gatherer.ask([1]))
+        await asyncio.sleep(0.05)
+        heavy = asyncio.create_task(gatherer.ask([10, 11]))
+        await asyncio.sleep(0.05)
+        assert gatherer.waiting == 200
+        with pytest.raises(BusyError):
+            await gatherer.ask([1])
+        worker.go.set()
+        await asyncio.gather(first, heavy)
+        assert [len(batch) for batch in worker.batches] == [1, 2]
         gatherer.close()
 
     run(check)

@@ -21,8 +21,8 @@ from chatward.errors import BusyError
 _Asked = TypeVar("_Asked")
 _Answer = TypeVar("_Answer")
 
-FEWEST: Final = 16  # items a batch, however slow the last ones were
-TURN: Final = 64  # items of one request, before another has its turn
+FEWEST: Final = 16  # ordinary items a batch, however slow the last ones were
+TURN: Final = 64  # ordinary items of one request, before another has its turn
 _MEMORY: Final = 0.2  # share of the newest batch in the pace
 
 
@@ -31,6 +31,7 @@ class Gatherer(Generic[_Asked, _Answer]):
 
     work: items -> as many answers, in order; or it raises, and then each request that has an item in the batch fails with that. limit: how many items may wait; a
     request that fits no more is refused, but any request is taken while nothing waits. most: items in a batch. seconds: what a batch is to take at most, about.
+    weight: how many ordinary items an item takes as long as, 1 or more; limits and paces count it so many times. None for 1 each.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Gatherer(Generic[_Asked, _Answer]):
         most: int = 1024,
         seconds: float = 0.01,
         pace: float = 2000.0,
+        weight: Callable[[_Asked], int] | None = None,
     ) -> None:
         """pace: items a second that are reckoned with before any was measured."""
         self.name = name
@@ -49,10 +51,11 @@ class Gatherer(Generic[_Asked, _Answer]):
         self._work = work
         self._most, self._seconds = most, seconds
         self._pace = pace
+        self._weight = weight
         self._jobs = deque[_Job[_Asked, _Answer]]()
         self._thread = ThreadPoolExecutor(1, f"chatward-{name}")
         self._busy = False
-        self.waiting = 0
+        self.waiting = 0  # weights, as is what is under way
         self.under_way = 0
 
     @property
@@ -71,14 +74,16 @@ class Gatherer(Generic[_Asked, _Answer]):
 
     async def ask(self, items: list[_Asked]) -> list[_Answer]:
         """Return the answers to *items*, in order; raises BusyError where they don't fit, or whatever the work raised."""
-        if self.waiting and self.waiting + len(items) > self.limit:
+        weights = list(map(self._weight, items)) if self._weight else [1] * len(items)
+        total = sum(weights)
+        if self.waiting and self.waiting + total > self.limit:
             raise self.busy()
         if not items:
             return []
         loop = asyncio.get_running_loop()
-        job = _Job[_Asked, _Answer](items, loop.create_future())
+        job = _Job[_Asked, _Answer](items, weights, loop.create_future())
         self._jobs.append(job)
-        self.waiting += len(items)
+        self.waiting += total
         if not self._busy:
             # After what else is ready now, so that requests that came together go together.
             self._busy = True
@@ -91,8 +96,8 @@ class Gatherer(Generic[_Asked, _Answer]):
             self._busy = False
             return
         items = [item for job, start, end in batch for item in job.items[start:end]]
-        self.waiting -= len(items)
-        self.under_way = len(items)
+        self.under_way = sum(sum(job.weights[start:end]) for job, start, end in batch)
+        self.waiting -= self.under_way
         began = time.perf_counter()
         done = loop.run_in_executor(self._thread, self._work, items)
         done.add_done_callback(lambda future: self._finish(loop, batch, future, began))
@@ -103,9 +108,13 @@ class Gatherer(Generic[_Asked, _Answer]):
         taken = []
         while self._jobs and room > 0:
             job = self._jobs.popleft()
-            end = min(len(job.items), job.handed + min(room, TURN))
-            taken.append((job, job.handed, end))
-            room -= end - job.handed
+            start = end = job.handed
+            turn = min(room, TURN)
+            while turn > 0 and end < len(job.items):
+                turn -= job.weights[end]
+                room -= job.weights[end]
+                end += 1
+            taken.append((job, start, end))
             job.handed = end
             if end < len(job.items):
                 self._jobs.append(job)
@@ -140,7 +149,7 @@ class Gatherer(Generic[_Asked, _Answer]):
     def _fail(self, job: _Job[_Asked, _Answer], error: BaseException) -> None:
         if job in self._jobs:
             self._jobs.remove(job)
-            self.waiting -= len(job.items) - job.handed
+            self.waiting -= sum(job.weights[job.handed :])
         if not job.future.done():
             job.future.set_exception(error)
 
@@ -154,6 +163,7 @@ class _Job(Generic[_Asked, _Answer]):
     """One request. handed: how many of its items the worker was given so far. left: how many aren't answered yet."""
 
     items: list[_Asked]
+    weights: list[int]
     future: asyncio.Future[list[_Answer]]
     handed: int = 0
     left: int = field(init=False)

@@ -41,6 +41,9 @@ _WARM: Final = (
     ["gg wp", "n00b t3am, f u c k", "спасибо за игру", "ñoob 😀"],
     ["warm up the machine before the first message please " * 8, *(f"well played {n}" for n in range(40))],
 )
+_READ: Final = 4096
+"""Characters of a message that a model of 128 tokens looks at."""
+
 _PRUNE_SECONDS: Final = 3600.0
 _MOST_AT_THE_RECORD: Final = 8  # readers at once; each holds a thread
 
@@ -99,7 +102,7 @@ class Service:
         await asyncio.to_thread(self._load)
         assert self._detector is not None
         detector = self._detector
-        self._predicting = Gatherer(detector.predict, name="model", limit=self.settings.queue)
+        self._predicting = Gatherer(detector.predict, name="model", limit=self.settings.queue, weight=_weight)
         for messages in _WARM:
             await self._predicting.ask(messages)
         self.ready = True
@@ -280,6 +283,11 @@ class _Watch:
             self._service.ledger_state = "full"
         elif kind is None:
             self._service.ledger_state = "ok"
+
+
+def _weight(message: str) -> int:
+    """Return how many short messages *message* takes as long as, about: what is disguised takes the normaliser most, by its length as far as it is read."""
+    return 1 + (min(len(message), _READ) >> 6)
 
 
 def _secret_beside(ledger: str | None) -> Path:

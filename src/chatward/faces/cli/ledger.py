@@ -62,7 +62,7 @@ def show(ledger: _URL, space: _Space = None) -> None:
         table.add_column(column, justify="right")
     for name, counts in counted.items():
         table.add_row(_shown(name), *(f"{counts[column]:,}" for column in columns))
-    Console(highlight=False, markup=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
 
 
 @ledger_cli.command()
