@@ -92,7 +92,8 @@ def test_more_than_may_wait_is_refused_with_a_time_to_come_back() -> None:
         assert gatherer.waiting == 34
         assert gatherer.full
         with pytest.raises(
-            BusyError, match=r"34 messages wait already, and 10 may: send this again in 17 s"
+            BusyError,
+            match=r"as many messages wait already as may \(10, a long one counting more\): send this again in 17 s",
         ) as found:
             await gatherer.ask([1])
         assert found.value.retry_after == 17

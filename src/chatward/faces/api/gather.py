@@ -63,11 +63,15 @@ class Gatherer(Generic[_Asked, _Answer]):
         """Whether a request of one item more would be refused."""
         return self.waiting >= self.limit
 
+    def wait(self) -> int:
+        """Return in how many seconds, 1 to 60, what waits now will be answered, about."""
+        return max(1, min(60, math.ceil(self.waiting / self._pace)))
+
     def busy(self) -> BusyError:
         """Return the error that tells a client to ask again later."""
-        wait = max(1, min(60, math.ceil(self.waiting / self._pace)))
+        wait = self.wait()
         return BusyError(
-            f"{self.waiting:,} messages wait already, and {self.limit:,} may: send this again in {wait} s",
+            f"as many messages wait already as may ({self.limit:,}, a long one counting more): send this again in {wait} s",
             "busy",
             wait,
         )

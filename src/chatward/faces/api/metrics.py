@@ -24,6 +24,7 @@ class Metrics:
         self._requests = Counter(
             "chatward_requests", "Requests answered.", ["path", "status"], registry=registry
         )
+        self._counted: dict[tuple[str, int], Counter] = {}
         self._messages = Counter("chatward_messages", "Messages classified.", ["label"], registry=registry)
         latency = Histogram(
             "chatward_latency_seconds",
@@ -46,7 +47,10 @@ class Metrics:
 
     def request(self, path: str, status: int) -> None:
         """Count a request. path: of the route, never what was asked for."""
-        self._requests.labels(path, status).inc()
+        child = self._counted.get((path, status))
+        if child is None:
+            child = self._counted[path, status] = self._requests.labels(path, status)
+        child.inc()
 
     def refused(self, code: str) -> None:
         self._refused.labels(code).inc()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from chatward.errors import (
+    BusyError,
     ChatwardError,
     LedgerFullError,
     LedgerUnavailableError,
@@ -162,6 +163,16 @@ class Service:
         self._up()
         if self._predicting and self._predicting.full:
             raise self._predicting.busy()
+
+    def full_for(self) -> int:
+        """Return after how many seconds to ask again where no request of predictions fits now; 0 where one does, or there are other things to say."""
+        gatherer = self._predicting
+        return gatherer.wait() if gatherer and gatherer.full and self.ready and not self.draining else 0
+
+    def busy(self) -> BusyError:
+        """Return what a request that doesn't fit is told."""
+        assert self._predicting is not None
+        return self._predicting.busy()
 
     def drain(self) -> None:
         """Take nothing new from now on; what was taken is still answered."""
