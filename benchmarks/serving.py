@@ -93,11 +93,12 @@ def check(body: bytes, texts: Sequence[str], detector: Detector) -> None:
 
 
 class Mark(NamedTuple):
-    """at: time, in seconds. server, client: processor time until then, in seconds. peak: the server's memory at most since it was last asked to begin anew, MB."""
+    """at: time, in seconds. server, client, core: processor time until then, in seconds, of both and of the server's core, whoever had it. peak: the server's memory at most since it was last asked to begin anew, MB."""
 
     at: float
     server: float
     client: float
+    core: float
     peak: float
 
 
@@ -167,7 +168,26 @@ class Server:
         """Return how things stand."""
         stat = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         used = (int(stat[11]) + int(stat[12])) / _TICKS
-        return Mark(time.perf_counter(), used, time.process_time(), self._memory("VmHWM"))
+        return Mark(time.perf_counter(), used, time.process_time(), _busy(self._core), self._memory("VmHWM"))
+
+
+def used(before: Mark, after: Mark) -> dict[str, float]:
+    """Return the shares of a core that were used between two marks, others_cpu by whatever else ran on the server's, and the peak of its memory."""
+    seconds = after.at - before.at
+    server = (after.server - before.server) / seconds
+    return {
+        "server_cpu": server,
+        "others_cpu": max(0.0, (after.core - before.core) / seconds - server),
+        "client_cpu": (after.client - before.client) / seconds,
+        "peak_mb": after.peak,
+    }
+
+
+def _busy(core: int) -> float:
+    lines = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+    told = next(line for line in lines if line.startswith(f"cpu{core} ")).split()
+    user, nice, system, _, _, irq, softirq, steal = map(int, told[1:9])
+    return (user + nice + system + irq + softirq + steal) / _TICKS
 
 
 def processor() -> dict[str, Any]:

@@ -57,7 +57,7 @@ def main(url: str, count: int, batch: int) -> None:
             items = [message(n) for n in order[first : first + abs(batch)]]
             done = zip(items, decide(ledger, *items), strict=True)
             print(json.dumps([[one.message.id, got.id, got.repeated] for one, got in done]), flush=True)
-            time.sleep(0.001)  # SQLite polls for its turn; without a pause one process may get all of them
+            time.sleep(0.004)  # SQLite polls for its turn; without a pause one process may get all of them
 
 
 if __name__ == "__main__":

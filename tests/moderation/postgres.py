@@ -33,7 +33,9 @@ class Postgres:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1"
-        self._run("pg_ctl", "-D", self._data, "-w", "-t", "60", "-l", self.folder / "log", "-o", options, "start")
+        self._run(
+            "pg_ctl", "-D", self._data, "-w", "-t", "60", "-l", self.folder / "log", "-o", options, "start"
+        )
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it. mode: "fast" ends its connections; "immediate" is as good as a crash."""

@@ -121,7 +121,6 @@ def test_two_processes_at_once_decide_each_message_once(tmp_path: Path) -> None:
     ids = [(message, id) for message, id, _ in one]
     assert ids == [(message, id) for message, id, _ in two] and len(dict(ids)) == 600
     assert [a[2] + b[2] for a, b in zip(one, two, strict=True)] == [1] * 600
-    assert 0 < sum(a[2] for a in one) < 600, "one was much quicker than the other"
     with opened(path) as ledger:
         assert sorted(entry.id for entry in ledger.entries()) == sorted(id for _, id in ids)
         assert_strikes_add_up(ledger)

@@ -101,7 +101,9 @@ def _of_postgres(error: BaseException | None, name: str) -> LedgerError:
 
 
 def _full(name: str) -> LedgerFullError:
-    return LedgerFullError(f"the disk of {name} is full, and nothing was recorded: free space on it, or prune")
+    return LedgerFullError(
+        f"the disk of {name} is full, and nothing was recorded: free some space on it; pruning, too, needs a few MB"
+    )
 
 
 def _conflict(name: str) -> ConflictError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -140,7 +141,8 @@ class Ledger:
         with self.database.writing([""]) as connection:
             room = meta.c.key == "room"
             connection.execute(sa.delete(meta).where(room))
-            connection.execute(sa.insert(meta).values(key="room", value="x" * _ROOM))
+            # At random: PostgreSQL would make little of what repeats itself.
+            connection.execute(sa.insert(meta).values(key="room", value=secrets.token_hex(_ROOM // 2)))
             connection.execute(sa.delete(meta).where(room))
 
     def queue(self, space: str, limit: int = 50, after: str | None = None) -> list[Entry]:

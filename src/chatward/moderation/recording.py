@@ -59,7 +59,7 @@ _INSERT_SQLITE: Final = (
 )
 _POSTGRES: Final[sa.Dialect] = postgresql.dialect()  # type: ignore[no-untyped-call]
 # One array a column: a single statement, however many rows.
-_ARRAYS: Final = ", ".join(f"%s::{column.type.compile(_POSTGRES)}[]" for column in decisions.columns)  # type: ignore[no-untyped-call]
+_ARRAYS: Final = ", ".join(f"%s::{column.type.compile(_POSTGRES)}[]" for column in decisions.columns)
 _INSERT_POSTGRES: Final = f"INSERT INTO {decisions.name} ({_COLUMNS}) SELECT * FROM unnest({_ARRAYS})"
 
 

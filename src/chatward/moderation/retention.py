@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
 
+from chatward.errors import LedgerFullError
 from chatward.moderation.database import Database
 from chatward.moderation.entries import first_id
 from chatward.moderation.tables import decisions, to_us
@@ -22,7 +24,8 @@ def prune(database: Database, before: datetime) -> int:
     A thousand at a time, with as long a pause after each as it took, so that whoever decides meanwhile waits for a few milliseconds at most. SQLite overwrites what it deletes, and the file shrinks.
     Raises as `Database.writing` does; what was deleted until then stays deleted.
     """
-    database.give_back()  # where the disk is full, the room of its log is what deleting needs
+    with suppress(LedgerFullError):
+        database.give_back()  # where the disk is nearly full, the room of its log is what deleting needs
     cut = to_us(before)
     old = (
         sa.select(decisions.c.id)

@@ -6,10 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import orjson
 from pydantic import ValidationError
-from starlette.requests import Request
-from starlette.types import Scope
 
 from chatward.errors import RequestError, TooLargeError
 from chatward.faces.api.keys import LOCAL, Key
@@ -29,12 +26,8 @@ def told_by(invalid: Callable[[ValidationError], RequestError]) -> type[DirectRo
     """Return the class of direct routes that tell what is wrong with a request's JSON as *invalid* does."""
 
     class Told(DirectRoute):
-        async def answer(self, scope: Scope, body: bytes) -> bytes:
-            try:
-                asked = self._body.validate_json(body)
-            except ValidationError as error:
-                raise invalid(error) from None
-            return orjson.dumps(await self._asked(asked, Request(scope)))
+        def told(self, error: ValidationError) -> RequestError:
+            return invalid(error)
 
     return Told
 

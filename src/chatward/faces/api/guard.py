@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from chatward.errors import BusyError, ChatwardError, RequestError, TooLargeError, UnauthorisedError
 from chatward.faces.api.keys import KEY, LOCAL, Key, looks_like_key
-from chatward.faces.api.limits import BODY_SECONDS, MAX_BODY_BYTES, MAX_HELD_BYTES
+from chatward.faces.api.limits import BODY_SECONDS, MAX_BODY_BYTES, MAX_HELD_BYTES, MAX_SMALL_BODY_BYTES
 from chatward.faces.api.problems import HttpError, code_of, response_of, status_of, unforeseen
 from chatward.faces.api.review_pages import refused
 from chatward.faces.api.routes import DirectRoute
@@ -80,7 +80,7 @@ class Guard:
                 self._service.refuse_early()
                 await self._answer_directly(route, scope, headers, receive, send)
                 return
-            bounded = _Bounded(self, receive, headers)
+            bounded = _Bounded(self, receive, headers, MAX_SMALL_BODY_BYTES)
             try:
                 status = await self._answer(scope, bounded, send)
             finally:
@@ -110,7 +110,7 @@ class Guard:
     async def _answer_directly(
         self, route: DirectRoute, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
     ) -> None:
-        bounded = _Bounded(self, receive, headers)
+        bounded = _Bounded(self, receive, headers, MAX_BODY_BYTES)
         try:
             body = await bounded.whole()
             content = await route.answer(scope, body)
@@ -244,19 +244,17 @@ class _GoneError(Exception):
 class _Bounded:
     """What a request sends, as ASGI's receive: no more of it, and no slower, than it may. held: bytes it holds."""
 
-    def __init__(self, guard: Guard, receive: Receive, headers: dict[bytes, bytes]) -> None:
-        self._guard, self._receive = guard, receive
+    def __init__(self, guard: Guard, receive: Receive, headers: dict[bytes, bytes], most: int) -> None:
+        self._guard, self._receive, self._most = guard, receive, most
         self.held = self._read = 0
         self._done = False
         length = headers.get(b"content-length", b"")
-        self._told = (
-            int(length) if length.isdigit() and len(length) < 20 else MAX_BODY_BYTES + 1 if length else 0
-        )
+        self._told = int(length) if length.isdigit() and len(length) < 20 else most + 1 if length else 0
 
     async def __call__(self) -> Message:
         if self._done:
             return await self._receive()
-        if self._told > MAX_BODY_BYTES:
+        if self._told > self._most:
             raise await self._too_large()
         if not self.held and self._told:
             self._guard.hold(self._told)
@@ -267,7 +265,7 @@ class _Bounded:
             return message
         self._done = not message.get("more_body", False)
         self._read += len(message.get("body", b""))
-        if self._read > MAX_BODY_BYTES:
+        if self._read > self._most:
             raise await self._too_large()
         if self._read > self.held:
             self._guard.hold(self._read - self.held)
@@ -304,7 +302,7 @@ class _Bounded:
                 discarded += len(message.get("body", b""))
                 self._done = not message.get("more_body", False)
         return TooLargeError(
-            f"the body has more than {MAX_BODY_BYTES:,} bytes: send fewer messages at once", "body_too_large"
+            f"the body has more than {self._most:,} bytes: send less at once", "body_too_large"
         )
 
 

@@ -17,8 +17,11 @@ MAX_ROLES: Final = 20
 MAX_NOTE: Final = 2000
 """Characters of an appeal, or of a moderator's note."""
 
-MAX_BODY_BYTES: Final = 4_000_000
+MAX_BODY_BYTES: Final = 2_000_000
 """Bytes of a request's body."""
+
+MAX_SMALL_BODY_BYTES: Final = 64_000
+"""Bytes of a body that holds no messages: a verdict, an appeal, a form."""
 
 MAX_HELD_BYTES: Final = 48_000_000
 """Bytes of all bodies that are being read or answered at one time; above it requests are refused."""

@@ -12,6 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from chatward.errors import RequestError
+from chatward.faces.api.json_body import read_json
 from chatward.faces.api.problems import invalid
 
 
@@ -28,12 +30,16 @@ class DirectRoute(APIRoute):
         self._body: TypeAdapter[Any] = TypeAdapter(get_type_hints(endpoint)[first])
         self._asked: Callable[..., Coroutine[Any, Any, Any]] = endpoint
 
+    def told(self, error: ValidationError) -> RequestError:
+        """Return what is wrong with a request's JSON."""
+        return invalid(error)
+
     async def answer(self, scope: Scope, body: bytes) -> bytes:
         """Return the JSON that answers *body*. Raises RequestError where it isn't what this takes, and whatever the endpoint raises."""
         try:
-            asked = self._body.validate_json(body)
+            asked = read_json(body, self._body)
         except ValidationError as error:
-            raise invalid(error) from None
+            raise self.told(error) from None
         return orjson.dumps(await self._asked(asked, Request(scope)))
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -26,7 +26,7 @@ class Asked(BaseModel):
 
 
 class ClassifyRequest(Asked):
-    messages: Annotated[list[Text], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[Text], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"messages": ["gg wp", "uninstall you donkey"]}]})
 
@@ -53,7 +53,7 @@ class MessageToModerate(Asked):
 
 
 class ModerateRequest(Asked):
-    messages: Annotated[list[MessageToModerate], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[MessageToModerate], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from chatward.errors import BusyError, ChatwardError
+from chatward.faces.api.json_body import read_json
 from chatward.faces.api.keys import Key, key_of
 from chatward.faces.api.limits import MAX_FRAMES
 from chatward.faces.api.problems import WENT_WRONG, HttpError, code_of, invalid, unforeseen
@@ -82,7 +83,7 @@ class _Connection:
             data = message.get("text")
             raw = message.get("bytes") if data is None else data.encode("utf-8", "surrogatepass")
             try:
-                frame = _FRAME.validate_json(raw or b"")
+                frame = read_json(raw or b"", _FRAME)
             except ValidationError as error:
                 self._room.release()
                 await self._tell(None, invalid(error))
