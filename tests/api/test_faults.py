@@ -241,7 +241,7 @@ def test_a_full_disk_is_told_and_spoils_nothing(tiny_model: Path, policy: Path, 
             acknowledged |= {d["message_id"]: d["id"] for d in answer.body["decisions"]}
         assert full is not None, "the disk is never full"
         assert (full.status, full.code) == (507, "ledger_full")
-        assert "free space" in full.body["error"]["message"] or "make room" in full.body["error"]["message"]
+        assert "is full, and nothing was recorded: free some space" in full.body["error"]["message"]
         assert program.ask("/readyz").body["ledger"] == "full"
         assert program.classify("gg").status == 200
         assert program.moderate(*batch).status == 507, "it isn't recorded by half"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chatward.errors import BusyError, LedgerFullError
-from chatward.faces.api.gather import Gatherer
+from chatward.faces.api.gather import LARGE, Gatherer
 
 
 def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -86,20 +86,46 @@ def test_large_requests_take_turns_with_small_ones() -> None:
 def test_more_than_may_wait_is_refused_with_a_time_to_come_back() -> None:
     async def check() -> None:
         worker = Worker()
-        gatherer = Gatherer[int, int](worker, name="test", limit=10, pace=2.0)
-        tasks = [asyncio.create_task(gatherer.ask([1] * 50))]  # whatever its size, while nothing waits
+        gatherer = Gatherer[int, int](worker, name="test", limit=8, pace=0.5)
+        tasks = [asyncio.create_task(gatherer.ask([1]))]
         await asyncio.sleep(0.05)
-        assert gatherer.waiting == 34
+        tasks += [asyncio.create_task(gatherer.ask([1, 2])) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        assert gatherer.waiting == 8
         assert gatherer.full
         with pytest.raises(
             BusyError,
-            match=r"as many messages wait already as may \(10, a long one counting more\): send this again in 17 s",
+            match=r"as many messages wait already as may \(8, a long one counting more\): send this again in 16 s",
         ) as found:
             await gatherer.ask([1])
-        assert found.value.retry_after == 17
+        assert found.value.retry_after == 16
         worker.go.set()
-        assert len((await asyncio.gather(*tasks))[0]) == 50
+        await asyncio.gather(*tasks)
         assert await gatherer.ask([4]) == [8]
+        gatherer.close()
+
+    run(check)
+
+
+def test_large_requests_wait_in_a_line_of_their_own() -> None:
+    async def check() -> None:
+        worker = Worker()
+        gatherer = Gatherer[int, int](worker, name="test", limit=100)
+        first = asyncio.create_task(gatherer.ask([1]))
+        await asyncio.sleep(0.05)
+        large = [asyncio.create_task(gatherer.ask([1] * 5000)) for _ in range(LARGE)]
+        await asyncio.sleep(0.05)
+        assert not gatherer.full, "small ones have their place whatever large ones wait"
+        small = asyncio.create_task(gatherer.ask([2]))
+        with pytest.raises(BusyError):
+            await gatherer.ask([1] * 26)
+        worker.go.set()
+        assert await small == [4]
+        assert not any(task.done() for task in large)
+        assert [len(answers) for answers in await asyncio.gather(*large)] == [5000] * LARGE
+        await first
+        assert gatherer.waiting == 0
+        assert len(await gatherer.ask([1] * 5000)) == 5000, "there is room for large ones again"
         gatherer.close()
 
     run(check)
@@ -151,18 +177,18 @@ def test_what_takes_longer_counts_more() -> None:
     async def check() -> None:
         worker = Worker()
         gatherer = Gatherer[int, int](
-            worker, name="test", limit=200, pace=1e9, weight=lambda n: 100 if n > 9 else 1
+            worker, name="test", limit=800, pace=1e9, weight=lambda n: 100 if n > 9 else 1
         )
         first = asyncio.create_task(gatherer.ask([1]))
         await asyncio.sleep(0.05)
-        heavy = asyncio.create_task(gatherer.ask([10, 11]))
+        heavy = asyncio.gather(*(gatherer.ask([10, 11]) for _ in range(4)))
         await asyncio.sleep(0.05)
-        assert gatherer.waiting == 200
+        assert gatherer.waiting == 800
         with pytest.raises(BusyError):
             await gatherer.ask([1])
         worker.go.set()
         await asyncio.gather(first, heavy)
-        assert [len(batch) for batch in worker.batches] == [1, 2]
+        assert max(map(len, worker.batches)) == 8
         gatherer.close()
 
     run(check)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from chatward.errors import BusyError, KeysError, UnauthorisedError, UsageError
 from chatward.faces.api import keys as keys_module
 from chatward.faces.api.keys import Bucket, Key, Keys, add_key, read_keys, revoke_key
 from tests.api.program import Program, serving
+from tests.browser.program import free_port
 from tests.conftest import Run
 
 SENTENCE = "a very particular sentence"
@@ -144,8 +148,6 @@ def test_expired_and_revoked_keys_are_refused_at_once(
     assert (answer.status, answer.code) == (401, "key_expired")
     assert service.classify("gg", key=made["gone"]).status == 200
     revoke_key(file, "gone")
-    import time
-
     time.sleep(1.2)
     assert service.classify("gg", key=made["gone"]).status == 401
     file.write_text("{", encoding="utf-8")  # a spoiled file takes nobody's key away
@@ -166,10 +168,10 @@ def test_no_secret_and_no_chat_is_ever_written(service: Program, made: dict[str,
 
 
 def test_beyond_loopback_keys_are_needed(chatward: Run, tmp_path: Path) -> None:
-    done = chatward("serve", "--host", "0.0.0.0")
+    done = chatward("serve", "--host", "0.0.0.0", "--port", free_port())
     assert done.returncode == UsageError.exit_code
     assert "--host 0.0.0.0 opens the service to the network, and it has no keys" in done.stderr
-    done = chatward("serve", "--keys", tmp_path / "none.json")
+    done = chatward("serve", "--keys", tmp_path / "none.json", "--port", free_port())
     assert done.returncode == KeysError.exit_code
     assert "make a file of keys with `chatward keys add NAME --keys none.json`" in done.stderr
 
@@ -210,6 +212,7 @@ def test_the_command_makes_lists_and_revokes(chatward: Run, tmp_path: Path) -> N
         (["bot", "--space", "../x"], "'../x' can't be a space"),
         (["bot", "--scope", "all"], "'all' isn't a scope: give some of classify, moderate, review, metrics"),
         (["bot", "--expires", "soon"], "--expires 'soon' isn't a day"),
+        (["bot", "--expires", "2026-01-01"], "--expires 2026-01-01 is past, and the key could never be used"),
     ],
 )
 def test_wrong_keys_arent_made(chatward: Run, tmp_path: Path, options: list[str], words: str) -> None:
@@ -278,3 +281,95 @@ def test_an_unknown_key_is_told_nothing_but_that(tmp_path: Path) -> None:
     add_key(path, "bot")
     with pytest.raises(UnauthorisedError, match="no such API key"):
         Keys(path).find("x")
+
+
+def test_a_key_may_be_of_its_last_day(chatward: Run, tmp_path: Path) -> None:
+    # Tomorrow, too: midnight may come while the command runs.
+    for day in (datetime.now(UTC) + timedelta(days=days) for days in (0.01, 1)):
+        name = f"bot-{day:%d}"
+        chatward("keys", "add", name, "--expires", f"{day:%Y-%m-%d}", cwd=tmp_path)
+    assert read_keys(tmp_path / "keys.json")
+
+
+def test_what_becomes_of_the_file_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(keys_module, "_CHECK_SECONDS", -1.0)
+    path = tmp_path / "keys.json"
+    secret = add_key(path, "bot")[1]
+    whole = path.read_text(encoding="utf-8")
+    wrong = json.dumps({"keys": [{"name": "x", "space": "x", "sha256": "0" * 64, secret: 1}]})
+    keys = Keys(path)
+
+    def write(text: str) -> None:
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o600)
+
+    def told() -> str:
+        for _ in range(3):
+            assert keys.find(secret).name == "bot"
+        return capfd.readouterr().err
+
+    assert told() == ""
+    still = "; the keys as they were are still taken\n"
+    for spoil, words in (
+        (path.unlink, "can't be read (No such file or directory)"),
+        (lambda: write("{"), "isn't a file of keys"),
+        (lambda: write(wrong), "has 'cw_...', which isn't known"),
+        (lambda: write(whole), "can be read again; its keys are taken"),
+        (lambda: path.chmod(0o666), "can be changed by others"),
+        (lambda: path.chmod(0o600), "can be read again; its keys are taken"),
+    ):
+        spoil()
+        line = told()
+        assert line.startswith("chatward: ") and line.count("\n") == 1 and words in line
+        assert line.endswith(still) == ("again" not in words)
+        assert secret not in line
+        assert told() == ""
+
+
+def test_keys_made_and_revoked_at_once_are_all_there(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    for n in range(8):
+        add_key(path, f"old-{n}")
+    script = (
+        "import sys; from pathlib import Path; from chatward.faces.api.keys import add_key, revoke_key\n"
+        "path, n = Path(sys.argv[1]), sys.argv[2]; print(flush=True); sys.stdin.read()\n"
+        "for m in range(10): add_key(path, f'new-{n}-{m}')\n"
+        "revoke_key(path, f'old-{n}')\n"
+    )
+    many = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, path, str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for n in range(8)
+    ]
+    for process in many:
+        assert process.stdout is not None and process.stdout.readline() == b"\n"
+    for process in many:
+        assert process.stdin is not None
+        process.stdin.close()
+    for process in many:
+        assert process.wait(timeout=60) == 0
+        assert process.stdout is not None
+        process.stdout.close()
+    assert {key.name for key in read_keys(path)} == {f"new-{n}-{m}" for n in range(8) for m in range(10)}
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    target, link = tmp_path / "real" / "keys.json", tmp_path / "link.json"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    add_key(link, "bot")
+    add_key(target, "other")
+    revoke_key(link, "bot")
+    assert link.is_symlink()
+    assert [key.name for key in read_keys(target)] == ["other"]
+
+
+def test_a_folder_that_isnt_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(KeysError, match="can't be written"):
+        add_key(tmp_path / "none" / "keys.json", "bot")
+    with pytest.raises(KeysError, match="can't be read"):
+        revoke_key(tmp_path / "keys.json", "bot")
+    assert list(tmp_path.iterdir()) == []

@@ -111,11 +111,12 @@ def test_the_same_id_is_decided_once(service: Program) -> None:
     assert {**again, "repeated": False, "prediction": None} == {**first, "prediction": None}
     one, two = decided(service.moderate(*[{"text": "gg", "id": "twice"}] * 2))
     assert one["id"] == two["id"]
-    answer = service.moderate({"text": "fine", "id": "fresh"}, {"text": "other words", "id": "once"})
-    assert (answer.status, answer.code) == (409, "conflict")
-    assert answer.body["error"]["message"].startswith(
-        "message 1: the message id 'once' was decided before, with another text"
+    fresh, conflict = decided(
+        service.moderate({"text": "fine", "id": "fresh"}, {"text": "other words", "id": "once"})
     )
+    assert (fresh["action"], conflict["message_id"], conflict["error"]["code"]) == ("allow", "once", "conflict")
+    assert "the message id 'once' was decided before, with another text" in conflict["error"]["message"]
+    assert "action" not in conflict
     (kept,) = decided(service.moderate({"text": "fine", "id": "fresh"}))
     assert kept["repeated"], "what didn't conflict was recorded"
 

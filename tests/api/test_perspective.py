@@ -186,6 +186,11 @@ def test_a_key_that_may_not_is_an_error_of_the_client(
             "Attribute TOXICITY does not support request languages: ru",
         ),
         (
+            {"languages": ["en\n"]},
+            "LANGUAGE_NOT_SUPPORTED_BY_ATTRIBUTE",
+            "Attribute TOXICITY does not support request languages: en\n",
+        ),
+        (
             {"context": {"entries": [], "articleAndParentComment": {}}},
             "INVALID_REQUEST",
             "Context can have either entries or article_and_parent_comment, but both",
@@ -208,7 +213,7 @@ def test_what_cant_be_answered_is_refused_as_perspective_does(
     assert details["@type"] == "type.googleapis.com/google.commentanalyzer.v1alpha1.Error"
     assert details["errorType"] == kind
     if kind.startswith("LANGUAGE"):
-        told = {"attribute": "TOXICITY", "requestedLanguages": ["en", "ru"]}
+        told = {"attribute": "TOXICITY", "requestedLanguages": change["languages"]}
         assert details["languageNotSupportedByAttributeError"] == told
 
 
@@ -221,6 +226,17 @@ def test_what_cant_be_answered_is_refused_as_perspective_does(
         ({"comment": {"text": ["secret"]}}, "comment.text", "Invalid value at 'comment.text'"),
         ({"doNotStore": "yes"}, "do_not_store", "Invalid value at 'do_not_store'"),
         ({"languages": "en"}, "languages", "Invalid value at 'languages'"),
+        ({"languages": ["en"] * 21}, "languages", "should have at most 20 items"),
+        ({"languages": ["en", "e" * 21]}, "languages[1]", "should have at most 20 characters"),
+        ({"clientToken": "x" * 1001}, "client_token", "should have at most 1000 characters"),
+        ({"sessionId": "x" * 1001}, "session_id", "should have at most 1000 characters"),
+        ({"communityId": "x" * 1001}, "community_id", "should have at most 1000 characters"),
+        ({"context": {"entries": [{}] * 101}}, "context.entries", "should have at most 100 items"),
+        (
+            {"requestedAttributes": {f"A{n}": {} for n in range(51)}},
+            "requested_attributes",
+            "should have at most 50 items",
+        ),
         (
             {"requestedAttributes": {"INSULT": {"scoreThreshold": "0.5"}}},
             "requested_attributes.INSULT.score_threshold",

@@ -285,6 +285,7 @@ def test_verdicts_stand_in_the_ledger_and_in_the_export(guarded: Guarded) -> Non
         ({"verdict": "relabel"}, 400, "give non-toxic, mild toxicity, toxic"),
         ({"label": "<b>bad</b>"}, 400, "&lt;b&gt;bad"),
         ({"verdict": "keep", "note": "x" * 2001}, 400, "give 0 to 2,000"),
+        ({"verdict": "keep", "seen": "1" * 5000}, 409, "cw-card"),
     ],
 )
 def test_a_wrong_verdict_is_refused(guarded: Guarded, fields: dict[str, str], status: int, words: str) -> None:

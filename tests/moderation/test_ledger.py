@@ -355,7 +355,8 @@ def test_what_is_no_ledger_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
     with closing(sqlite3.connect(other)) as raw:
         assert raw.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
-    assert text.read_bytes() == before[1]
+    assert (other.read_bytes(), text.read_bytes()) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.db", "other.db", "text.db"]
 
 
 def test_small_things_are_refused(tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ WAIT_SECONDS: Final = 5
 
 _STATEMENT_MS: Final = 10_000
 _PAGES: Final = 256  # given back at once
+_TABLES: Final = (
+    "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+)
 _WRITES: Final = "chatward_writes"
 _POSTGRES: Final = {"postgres", "postgresql", "postgresql+psycopg"}
 _FORMS: Final = "give a path, sqlite:///PATH or postgresql://USER@HOST/NAME"
@@ -55,7 +58,7 @@ class Database:
                 pool_timeout=WAIT_SECONDS,
                 connect_args={"timeout": WAIT_SECONDS, "check_same_thread": False},
             )
-            sa.event.listen(self._engine, "connect", _set_up_sqlite)
+            sa.event.listen(self._engine, "connect", self._set_up_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
         else:
             self.name = f"the ledger {parsed.database or ''!r} at {parsed.host or 'this machine'}"
@@ -115,13 +118,7 @@ class Database:
                 self._turn.release()
 
     def make_tables(self, connection: sa.Connection) -> None:
-        """Make what tables aren't there, in a transaction of `writing`. Raises LedgerError for an SQLite file that holds something else."""
-        if self.is_sqlite:
-            there = set(sa.inspect(connection).get_table_names())
-            if there and not there & set(metadata.tables):
-                raise LedgerError(
-                    f"{self.name} is a database of something else: give a file of its own, which is made where there is none"
-                )
+        """Make what tables aren't there, in a transaction of `writing`."""
         metadata.create_all(connection)
 
     def give_back(self) -> None:
@@ -148,6 +145,35 @@ class Database:
         self._closed = True
         self._engine.dispose()
 
+    def _set_up_sqlite(self, connection: sqlite3.Connection, _: object) -> None:
+        # Transactions are begun by `_begin_sqlite`: the driver's own begin late, and can't be IMMEDIATE.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        try:
+            # Before anything is set, since some of it is written into the file.
+            self._refuse_others(cursor)
+            if cursor.execute("PRAGMA page_count").fetchone() == (0,):
+                cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")  # possible only before anything is in it
+            _use_wal(cursor)
+            # FULL: what was committed survives a power cut, not only the end of the process.
+            for setting in (
+                "synchronous = FULL",
+                "foreign_keys = ON",
+                "secure_delete = ON",
+                "journal_size_limit = 67108864",
+            ):
+                cursor.execute(f"PRAGMA {setting}")
+        finally:
+            cursor.close()
+
+    def _refuse_others(self, cursor: sqlite3.Cursor) -> None:
+        """Raise LedgerError where the file holds something else than a ledger."""
+        there = {name for (name,) in cursor.execute(_TABLES)}
+        if there and not there & set(metadata.tables):
+            raise LedgerError(
+                f"{self.name} is a database of something else: give a file of its own, which is made where there is none"
+            )
+
     def _refuse_closed(self) -> None:
         if self._closed:
             raise LedgerUnavailableError(f"{self.name} is closed: open it again")
@@ -158,6 +184,31 @@ class Database:
             raise LedgerUnavailableError(
                 f"{self.name} was moved, deleted or replaced while in use: put it back, or restart"
             )
+
+
+def is_begun(url: str) -> bool:
+    """Whether a ledger lies in the SQLite file at *url*, a path among them; False for a file that isn't there or is empty, and for PostgreSQL, which isn't asked.
+
+    Makes nothing. Raises LedgerError where no ledger can lie there (no such folder, a file of something else, one that may not be written to), and LedgerUnavailableError.
+    """
+    parsed = _parsed(url)
+    if parsed.drivername != "sqlite":
+        return False
+    path = Path(parsed.database or "")
+    if not path.parent.is_dir():
+        raise _no_folder(path)
+    if not path.exists():
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise LedgerError(
+                f"the folder {str(path.parent)!r} for the ledger may not be written to: change its permissions, or give another file"
+            )
+        return False
+    database = Database(url, create=False)
+    try:
+        with database.reading() as connection:
+            return bool(connection.exec_driver_sql(_TABLES).all())
+    finally:
+        database.close()
 
 
 def _parsed(url: str) -> sa.URL:
@@ -188,11 +239,15 @@ def _make_file(path: Path, create: bool) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except FileNotFoundError:
-        raise LedgerError(f"no folder {str(path.parent)!r} for the ledger: make it first") from None
+        raise _no_folder(path) from None
     except OSError as error:
         raise LedgerError(
             f"the ledger {str(path)!r} can't be opened for writing ({error.strerror}): change its permissions, or give another file"
         ) from None
+
+
+def _no_folder(path: Path) -> LedgerError:
+    return LedgerError(f"no folder {str(path.parent)!r} for the ledger: make it first")
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
@@ -201,26 +256,6 @@ def _inode(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    # Transactions are begun by `_begin_sqlite`: the driver's own begin late, and can't be IMMEDIATE.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    try:
-        if cursor.execute("PRAGMA page_count").fetchone() == (0,):
-            cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")  # possible only before anything is in it
-        _use_wal(cursor)
-        # FULL: what was committed survives a power cut, not only the end of the process.
-        for setting in (
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            "secure_delete = ON",
-            "journal_size_limit = 67108864",
-        ):
-            cursor.execute(f"PRAGMA {setting}")
-    finally:
-        cursor.close()
 
 
 def _use_wal(cursor: sqlite3.Cursor) -> None:

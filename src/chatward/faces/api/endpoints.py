@@ -26,8 +26,8 @@ from chatward.faces.api.shapes import (
     ProblemResponse,
     QueueResponse,
     VerdictRequest,
-    decision_shape,
     entry_shape,
+    moderated_shape,
     prediction_shape,
 )
 
@@ -78,13 +78,7 @@ def add_direct(router: APIRouter, service: Service) -> None:
         found = await service.moderate(key, messages)
         return {
             "decisions": [
-                decision_shape(
-                    recorded.id,
-                    message.id,
-                    recorded.decision,
-                    recorded.repeated,
-                    None if recorded.repeated else prediction,
-                )
+                moderated_shape(message, prediction, recorded)
                 for message, (prediction, recorded) in zip(messages, found, strict=True)
             ]
         }

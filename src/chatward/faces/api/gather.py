@@ -23,14 +23,15 @@ _Answer = TypeVar("_Answer")
 
 FEWEST: Final = 16  # ordinary items a batch, however slow the last ones were
 TURN: Final = 64  # ordinary items of one request, before another has its turn
+LARGE: Final = 3  # large requests that may wait
 _MEMORY: Final = 0.2  # share of the newest batch in the pace
 
 
 class Gatherer(Generic[_Asked, _Answer]):
     """Hands items to *work* in batches, in one thread of its own. Use it from one event loop.
 
-    work: items -> as many answers, in order; or it raises, and then each request that has an item in the batch fails with that. limit: how many items may wait; a
-    request that fits no more is refused, but any request is taken while nothing waits. most: items in a batch. seconds: what a batch is to take at most, about.
+    work: items -> as many answers, in order; or it raises, and then each request that has an item in the batch fails with that. limit: how many items of small requests may wait; a
+    request that fits no more is refused. Large requests, of more than a quarter of that, don't count among them: LARGE of them are taken, whatever their size and whoever waits. most: items in a batch. seconds: what a batch is to take at most, about.
     weight: how many ordinary items an item takes as long as, 1 or more; limits and paces count it so many times. None for 1 each.
     """
 
@@ -55,13 +56,16 @@ class Gatherer(Generic[_Asked, _Answer]):
         self._jobs = deque[_Job[_Asked, _Answer]]()
         self._thread = ThreadPoolExecutor(1, f"chatward-{name}")
         self._busy = False
-        self.waiting = 0  # weights, as is what is under way
+        # Weights, as is what is under way.
+        self.waiting = 0
+        self._small = 0
+        self._large = 0  # requests
         self.under_way = 0
 
     @property
     def full(self) -> bool:
-        """Whether a request of one item more would be refused."""
-        return self.waiting >= self.limit
+        """Whether a small request of one item more would be refused."""
+        return self._small >= self.limit
 
     def wait(self) -> int:
         """Return in how many seconds, 1 to 60, what waits now will be answered, about."""
@@ -80,14 +84,17 @@ class Gatherer(Generic[_Asked, _Answer]):
         """Return the answers to *items*, in order; raises BusyError where they don't fit, or whatever the work raised."""
         weights = list(map(self._weight, items)) if self._weight else [1] * len(items)
         total = sum(weights)
-        if self.waiting and self.waiting + total > self.limit:
-            raise self.busy()
         if not items:
             return []
+        large = total > self.limit // 4
+        if (self._large >= LARGE) if large else (self._small + total > self.limit):
+            raise self.busy()
         loop = asyncio.get_running_loop()
-        job = _Job[_Asked, _Answer](items, weights, loop.create_future())
+        job = _Job[_Asked, _Answer](items, weights, large, loop.create_future())
         self._jobs.append(job)
-        self.waiting += total
+        if large:
+            self._large += 1
+        self._waits(job, total)
         if not self._busy:
             # After what else is ready now, so that requests that came together go together.
             self._busy = True
@@ -101,7 +108,6 @@ class Gatherer(Generic[_Asked, _Answer]):
             return
         items = [item for job, start, end in batch for item in job.items[start:end]]
         self.under_way = sum(sum(job.weights[start:end]) for job, start, end in batch)
-        self.waiting -= self.under_way
         began = time.perf_counter()
         done = loop.run_in_executor(self._thread, self._work, items)
         done.add_done_callback(lambda future: self._finish(loop, batch, future, began))
@@ -120,9 +126,17 @@ class Gatherer(Generic[_Asked, _Answer]):
                 end += 1
             taken.append((job, start, end))
             job.handed = end
+            self._waits(job, -sum(job.weights[start:end]))
             if end < len(job.items):
                 self._jobs.append(job)
+            else:
+                self._large -= job.large
         return taken
+
+    def _waits(self, job: _Job[_Asked, _Answer], weight: int) -> None:
+        self.waiting += weight
+        if not job.large:
+            self._small += weight
 
     def _finish(
         self,
@@ -153,7 +167,8 @@ class Gatherer(Generic[_Asked, _Answer]):
     def _fail(self, job: _Job[_Asked, _Answer], error: BaseException) -> None:
         if job in self._jobs:
             self._jobs.remove(job)
-            self.waiting -= sum(job.weights[job.handed :])
+            self._waits(job, -sum(job.weights[job.handed :]))
+            self._large -= job.large
         if not job.future.done():
             job.future.set_exception(error)
 
@@ -168,6 +183,7 @@ class _Job(Generic[_Asked, _Answer]):
 
     items: list[_Asked]
     weights: list[int]
+    large: bool
     future: asyncio.Future[list[_Answer]]
     handed: int = 0
     left: int = field(init=False)

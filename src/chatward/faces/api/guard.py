@@ -5,17 +5,16 @@ Written against ASGI itself, since what is refused has to cost little: under fiv
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from chatward.errors import BusyError, ChatwardError, RequestError, TooLargeError, UnauthorisedError
 from chatward.faces.api.keys import KEY, LOCAL, Key, looks_like_key
-from chatward.faces.api.limits import BODY_SECONDS, MAX_BODY_BYTES, MAX_HELD_BYTES, MAX_SMALL_BODY_BYTES
+from chatward.faces.api.limits import MAX_BODY_BYTES, MAX_HELD_BYTES, MAX_SMALL_BODY_BYTES
 from chatward.faces.api.problems import HttpError, code_of, response_of, status_of, unforeseen
 from chatward.faces.api.review_pages import refused
 from chatward.faces.api.routes import DirectRoute
@@ -49,7 +48,6 @@ class Guard:
     ) -> None:
         self.app, self._service, self._direct, self._sessions = app, service, direct, sessions
         self._held = 0
-        self._shedding: dict[tuple[str, int], tuple[dict[str, Any], Any]] = {}
         self.active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +67,7 @@ class Guard:
         path: str = scope["path"]
         route = self._direct.get((scope["method"], path))
         if route is not None and (wait := self._service.full_for()):
-            await self._shed(path, wait, send)
+            await self._service.shed.response(path, wait)(scope, receive, send)
             return
         try:
             headers = _headers(scope)
@@ -88,24 +86,8 @@ class Guard:
             self._count(scope, status)
         except ChatwardError as error:
             await self._refuse(scope, error, send)
-        except _GoneError:
+        except (_GoneError, ClientDisconnect):
             pass
-
-    async def _shed(self, path: str, wait: int, send: Send) -> None:
-        """Refuse a request that doesn't fit, whoever asks, as cheaply as can be: this is done thousands of times a second while as many are answered."""
-        made = self._shedding.get((path, wait))
-        if made is None:
-            response = response_of(path, self._service.busy())
-            made = (
-                {"type": "http.response.start", "status": 429, "headers": response.raw_headers},
-                response.body,
-            )
-            self._shedding[path, wait] = made
-        self._service.metrics.refused("busy")
-        self._service.metrics.request(path, 429)
-        start, body = made
-        await send(start)
-        await send({"type": "http.response.body", "body": body})
 
     async def _answer_directly(
         self, route: DirectRoute, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
@@ -114,7 +96,7 @@ class Guard:
         try:
             body = await bounded.whole()
             content = await route.answer(scope, body)
-        except (ChatwardError, _GoneError):
+        except (ChatwardError, ClientDisconnect, _GoneError):
             raise
         except Exception as error:
             await unforeseen(scope["path"], error)(scope, receive, send)
@@ -148,7 +130,7 @@ class Guard:
 
         try:
             await self.app(scope, receive, sent)
-        except (ChatwardError, _GoneError):
+        except (ChatwardError, ClientDisconnect, _GoneError):
             raise
         except Exception as error:
             response = unforeseen(scope["path"], error)
@@ -242,7 +224,7 @@ class _GoneError(Exception):
 
 
 class _Bounded:
-    """What a request sends, as ASGI's receive: no more of it, and no slower, than it may. held: bytes it holds."""
+    """What a request sends, as ASGI's receive: no more of it than it may; how slowly it may come is the connection's affair (`server.BoundedHttp`). held: bytes of it that have come."""
 
     def __init__(self, guard: Guard, receive: Receive, headers: dict[bytes, bytes], most: int) -> None:
         self._guard, self._receive, self._most = guard, receive, most
@@ -256,10 +238,7 @@ class _Bounded:
             return await self._receive()
         if self._told > self._most:
             raise await self._too_large()
-        if not self.held and self._told:
-            self._guard.hold(self._told)
-            self.held = self._told
-        message = await self._within()
+        message = await self._receive()
         if message["type"] != "http.request":
             self._done = True
             return message
@@ -273,7 +252,7 @@ class _Bounded:
         return message
 
     async def whole(self) -> bytes:
-        """Return the whole body; raises TooLargeError, HttpError (408) and `_GoneError`."""
+        """Return the whole body; raises TooLargeError and `_GoneError`."""
         message = await self()
         parts = []
         while True:
@@ -284,23 +263,13 @@ class _Bounded:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
             message = await self()
 
-    async def _within(self) -> Message:
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                return await self._receive()
-        except TimeoutError:
-            raise HttpError(
-                408, f"the body didn't come within {BODY_SECONDS:g} s: send it again", "body_late"
-            ) from None
-
     async def _too_large(self) -> TooLargeError:
-        """Return what tells that the body is too large, once it has come: many clients read no answer before they have sent everything."""
+        """Return what tells that the body is too large, once it has come, where its end is known: many clients read no answer before they have sent everything."""
         discarded = 0
-        with suppress(HttpError):
-            while not self._done and discarded < _DISCARDED_BYTES:
-                message = await self._within()
-                discarded += len(message.get("body", b""))
-                self._done = not message.get("more_body", False)
+        while self._told and not self._done and discarded < _DISCARDED_BYTES:
+            message = await self._receive()
+            discarded += len(message.get("body", b""))
+            self._done = not message.get("more_body", False)
         return TooLargeError(
             f"the body has more than {self._most:,} bytes: send less at once", "body_too_large"
         )

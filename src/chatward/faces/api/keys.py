@@ -11,8 +11,10 @@ import json
 import os
 import re
 import secrets
+import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -95,7 +97,7 @@ class Keys:
         self.path = path
         self._buckets: dict[str, Bucket] = {}
         self._keys: dict[str, Key] = {}
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, ...] | None = None
         self._checked = 0.0
         self.problem: KeysError | None = None
         self._refresh()
@@ -141,19 +143,28 @@ class Keys:
         return key
 
     def _refresh(self) -> None:
-        """Read the file again where it has changed. One that can't be read keeps the keys as they were, and is told in `problem`."""
+        """Read the file again where it has changed. One that can't be read keeps the keys as they were, and is told in `problem` and, once, on stderr."""
         self._checked = time.monotonic()
         try:
             status = self.path.stat()
-            stamp = (status.st_mtime_ns, status.st_ino)
-            if stamp == self._stamp:
-                return
-            self._keys = {key.sha256: key for key in read_keys(self.path)}
-            self._stamp, self.problem = stamp, None
+            # Of the times the second changes with the permissions, too.
+            stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
+            if stamp != self._stamp:
+                self._keys = {key.sha256: key for key in read_keys(self.path)}
+                self._stamp = stamp
+            problem = None
         except KeysError as error:
-            self.problem = error
+            # Somebody may have written a key where its hash belongs.
+            problem = KeysError(_KEY.sub(PREFIX + "...", str(error)))
         except OSError as error:
-            self.problem = _unreadable(self.path, error)
+            problem = _unreadable(self.path, error)
+        before, self.problem = self.problem, problem
+        if self._stamp is None or str(before) == str(problem):
+            return
+        if problem:
+            _tell(f"{problem}; the keys as they were are still taken")
+        else:
+            _tell(f"{str(self.path)!r} can be read again; its keys are taken")
 
 
 def key_of(scope: MutableMapping[str, Any]) -> Key:
@@ -202,16 +213,13 @@ def add_key(
 ) -> tuple[Key, str]:
     """Add a new key to the file, made where there is none, and return it with the key itself, which is kept nowhere.
 
-    space: *name* if None. Raises KeysError, or UsageError for a name that can't be one, or is there already.
+    space: *name* if None. Safe to call from several processes at once. Raises KeysError, or UsageError for a name that can't be one, or is there already.
     """
-    keys = read_keys(path) if path.exists() else []
     for value, what in ((name, "name"), (space or name, "space")):
         if not NAME.fullmatch(value):
             raise UsageError(
                 f"{value!r} can't be a {what}: give letters, digits, dots, dashes, underscores, up to 64"
             )
-    if any(key.name == name for key in keys):
-        raise UsageError(f"there is a key {name!r} already: give another name, or revoke that one first")
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
         raise UsageError(f"{unknown[0] if unknown else ''!r} isn't a scope: give some of {', '.join(SCOPES)}")
@@ -227,24 +235,31 @@ def add_key(
         expires.isoformat() if expires else None,
         datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    write_keys(path, [*keys, key])
+    with _alone(path):
+        keys = read_keys(path) if path.exists() else []
+        if any(other.name == name for other in keys):
+            raise UsageError(f"there is a key {name!r} already: give another name, or revoke that one first")
+        write_keys(path, [*keys, key])
     return key, secret
 
 
 def revoke_key(path: Path, name: str) -> None:
-    """Take the key called *name* out of the file; raises KeysError, or UsageError where there is none."""
-    keys = read_keys(path)
-    kept = [key for key in keys if key.name != name]
-    if len(kept) == len(keys):
-        there = ", ".join(key.name for key in keys) or "none"
-        raise UsageError(f"there is no key {name!r} in {path.name!r}: there are {there}")
-    write_keys(path, kept)
+    """Take the key called *name* out of the file. Safe to call from several processes at once. Raises KeysError, or UsageError where there is none."""
+    read_keys(path)  # where there is no file, none is made to lock
+    with _alone(path):
+        keys = read_keys(path)
+        kept = [key for key in keys if key.name != name]
+        if len(kept) == len(keys):
+            there = ", ".join(key.name for key in keys) or "none"
+            raise UsageError(f"there is no key {name!r} in {path.name!r}: there are {there}")
+        write_keys(path, kept)
 
 
 def write_keys(path: Path, keys: list[Key]) -> None:
-    """Write a file of keys that its owner alone may read, in one step; raises KeysError."""
+    """Write a file of keys that its owner alone may read, in one step; where *path* is a link, the file that it leads to. Raises KeysError."""
     text = json.dumps({"keys": [asdict(key) for key in keys]}, indent=2) + "\n"
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    target = _target(path)
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
         with os.fdopen(
             os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
@@ -252,15 +267,54 @@ def write_keys(path: Path, keys: list[Key]) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        partial.replace(target)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise KeysError(f"{str(path)!r} can't be written ({error.strerror}): give another --keys") from None
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise _unwritable(path, error) from None
 
 
 def looks_like_key(text: str) -> bool:
     """Whether *text* holds something of the form of a key."""
     return bool(_KEY.search(text))
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let no other process change the file of keys meanwhile, nor another thread. Raises KeysError where the folder can't be written to.
+
+    The lock is on a file beside it, which stays: the file itself is replaced, and a lock on what it was keeps nobody out. Windows has no `flock`; there nothing is locked, and two commands at
+    the same moment may lose a key: the one written first isn't there afterwards, and is refused.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    target = _target(path)
+    try:
+        handle = os.open(target.with_name(f".{target.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _target(path: Path) -> Path:
+    """Return the file itself, where *path* may be a link to it."""
+    return Path(os.path.realpath(path))
+
+
+def _tell(what: str) -> None:
+    # A service goes on where nobody reads what it says.
+    with suppress(OSError, ValueError):
+        print(f"chatward: {what}", file=sys.stderr, flush=True)
 
 
 def _key(row: Any, where: str) -> Key:
@@ -301,6 +355,10 @@ def _unreadable(path: Path, error: OSError) -> KeysError:
     return KeysError(
         f"{str(path)!r} can't be read ({error.strerror}): make a file of keys with `chatward keys add NAME --keys {path.name}`"
     )
+
+
+def _unwritable(path: Path, error: OSError) -> KeysError:
+    return KeysError(f"{str(path)!r} can't be written ({error.strerror}): give another --keys")
 
 
 def _and(names: tuple[str, ...]) -> str:

@@ -19,8 +19,16 @@ from chatward.faces.api.shapes import Share
 ANSWERED: Final = ("TOXICITY", "INSULT", "PROFANITY")
 """Attributes that the three levels can tell: how, and by which measurement, docs/drop-in.md says."""
 
-ENGLISH: Final = r"^[eE][nN](-[A-Za-z0-9]{1,8}){0,4}$"
-"""What `languages` may hold: English, wherever it is spoken."""
+ENGLISH: Final = r"^[eE][nN](-[A-Za-z0-9]{1,8}){0,4}(?!\n)$"
+"""What `languages` may hold: English, wherever it is spoken. Python's `$` alone is before a last line's end, too."""
+
+MAX_NAME: Final = 1000
+"""Characters of what is only given back, or not used."""
+
+MAX_LANGUAGES: Final = 20
+MAX_LANGUAGE: Final = 20
+MAX_ATTRIBUTES: Final = 50
+MAX_ENTRIES: Final = 100
 
 TYPE: Final = "type.googleapis.com/google.commentanalyzer.v1alpha1.Error"
 _BAD_REQUEST: Final = "type.googleapis.com/google.rpc.BadRequest"
@@ -42,6 +50,9 @@ class JsonError(HttpError):
         super().__init__(400, description, "json_invalid")
         violation = {"field": field, "description": description} if field else {"description": description}
         self.details: list[dict[str, Any]] = [{"@type": _BAD_REQUEST, "fieldViolations": [violation]}]
+
+
+_Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 
 class _Asked(BaseModel):
@@ -98,7 +109,7 @@ class ArticleAndParentComment(_Asked):
 class Context(_Asked):
     """Taken and not read, as Perspective does."""
 
-    entries: list[TextEntry] | None = None
+    entries: Annotated[list[TextEntry], Field(max_length=MAX_ENTRIES)] | None = None
     article_and_parent_comment: ArticleAndParentComment | None = None
 
     model_config = ConfigDict(
@@ -114,16 +125,16 @@ class Context(_Asked):
 class AnalyzeCommentRequest(_Asked):
     comment: Annotated[Comment | None, Field(json_schema_extra=_told(needed=True))] = None
     requested_attributes: Annotated[
-        dict[str, AttributeParameters] | None,
+        Annotated[dict[str, AttributeParameters], Field(max_length=MAX_ATTRIBUTES)] | None,
         Field(json_schema_extra=_told(needed=True, minProperties=1, propertyNames={"enum": list(ANSWERED)})),
     ] = None
     span_annotations: Annotated[
         bool | None, Field(description="Whether each sentence is scored by itself as well.")
     ] = None
     languages: Annotated[
-        list[str] | None,
+        Annotated[list[Annotated[str, Field(max_length=MAX_LANGUAGE)]], Field(max_length=MAX_LANGUAGES)] | None,
         Field(
-            json_schema_extra=_told(items={"type": "string", "pattern": ENGLISH}),
+            json_schema_extra=_told(items={"type": "string", "pattern": ENGLISH, "maxLength": MAX_LANGUAGE}),
             description="English, or nothing.",
         ),
     ] = None
@@ -131,9 +142,9 @@ class AnalyzeCommentRequest(_Asked):
     drop_unsupported_attributes: Annotated[
         bool | None, Field(description="Whether attributes that can't be answered are left out, not refused.")
     ] = None
-    client_token: Annotated[str | None, Field(description="Given back as it is.")] = None
-    session_id: Annotated[str | None, Field(description="Taken and not used.")] = None
-    community_id: Annotated[str | None, Field(description="Taken and not used.")] = None
+    client_token: Annotated[_Name | None, Field(description="Given back as it is.")] = None
+    session_id: Annotated[_Name | None, Field(description="Taken and not used.")] = None
+    community_id: Annotated[_Name | None, Field(description="Taken and not used.")] = None
     context: Context | None = None
 
     model_config = ConfigDict(

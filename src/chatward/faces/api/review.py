@@ -111,7 +111,8 @@ class _Pages:
             last = before.verdict
             if last and (last.verdict, last.label, last.by, last.note) == (verdict, label, key.name, note):
                 return before, True  # the form was sent twice
-            if seen.isdecimal() and len(before.verdicts) != int(seen):
+            # As text: Python makes no number of 5,000 digits.
+            if seen.isdecimal() and seen != str(len(before.verdicts)):
                 return before, False
             return ledger.verdict(key.space, id, verdict, label, key.name, note, datetime.now(UTC)), True
 

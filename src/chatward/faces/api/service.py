@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from chatward.errors import (
     BusyError,
-    ChatwardError,
+    ConflictError,
+    LedgerError,
     LedgerFullError,
     LedgerUnavailableError,
     RequestError,
+    UnauthorisedError,
 )
 from chatward.faces.api.gather import Gatherer
 from chatward.faces.api.keys import LOCAL, Key, Keys
 from chatward.faces.api.limits import QUEUE
 from chatward.faces.api.metrics import Metrics
 from chatward.faces.api.problems import HttpError
+from chatward.faces.api.shedding import Shedder
 from chatward.schema import ChatMessage, ModelFacts, Prediction
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ _WARM: Final = (
 _READ: Final = 4096
 """Characters of a message that a model of 128 tokens looks at."""
 
+_LEDGER: Final = "chatward-ledger.db"
 _PRUNE_SECONDS: Final = 3600.0
 _MOST_AT_THE_RECORD: Final = 8  # readers at once; each holds a thread
 
@@ -89,11 +93,12 @@ class Service:
         self.model: ModelFacts | None = None
         self.model_name = ""
         self.metrics = Metrics(self._waiting, lambda: float(self.ready and not self.draining))
+        self.shed = Shedder(self.busy, self.metrics)
         self.ledger_state: LedgerState = "off"
         self._detector: Detector | None = None
         self._ledger: Ledger | None = None
         self._predicting: Gatherer[str, Prediction] | None = None
-        self._deciding: Gatherer[Item, object] | None = None
+        self._deciding: Gatherer[Item, Recorded | ConflictError] | None = None
         self._pruning: asyncio.Task[None] | None = None
         self._readers = asyncio.Semaphore(_MOST_AT_THE_RECORD)
         self.told_to_stop = asyncio.Event()
@@ -128,12 +133,11 @@ class Service:
         self.policy.check(self.model)
         from chatward.moderation.engine import Moderator
         from chatward.moderation.ledger import Ledger
-        from chatward.moderation.senders import read_secret
 
-        secret_file = settings.secret or _secret_beside(settings.ledger)
+        ledger = settings.ledger or _LEDGER
         self._ledger = Ledger.open(
-            settings.ledger or "chatward-ledger.db",
-            read_secret(secret_file, create=True),
+            ledger,
+            _secret_of(ledger, settings.secret or _secret_beside(ledger)),
             keep_names=settings.keep_names,
             keep_text=settings.keep_text,
             retention_days=settings.retention_days,
@@ -184,6 +188,17 @@ class Service:
         if self.draining:
             raise HttpError(503, "the service is stopping: send this again in a moment", "stopping")
 
+    def still(self, key: Key) -> Key:
+        """Return *key* as it is now, for who showed it some time ago; raises UnauthorisedError where it was revoked or has expired."""
+        if self.keys is None or key is LOCAL:
+            return key
+        found = self.keys.by_hash(key.sha256)
+        if found is None:
+            raise UnauthorisedError(
+                f"the key {key.name!r} was revoked, or has expired: ask for a new one", "key_unknown"
+            )
+        return found
+
     def _up(self) -> None:
         if not self.ready:
             raise HttpError(503, "the model is still loading: send this again in a moment", "starting")
@@ -211,11 +226,13 @@ class Service:
         self.metrics.labels(Counter(prediction.label for prediction in predictions))
         return predictions
 
-    async def moderate(self, key: Key, messages: Sequence[ChatMessage]) -> list[tuple[Prediction, Recorded]]:
+    async def moderate(
+        self, key: Key, messages: Sequence[ChatMessage]
+    ) -> list[tuple[Prediction, Recorded | ConflictError]]:
         """Predict, decide and record each of *messages*; once this returns, the decisions are on the disk.
 
-        Raises as `classify` does; HttpError (501) where there is no policy; ConflictError where an id was decided with another text (the others are
-        recorded, and asking for them again gives the same); LedgerUnavailableError and LedgerFullError.
+        A message whose id was decided with another text gets a ConflictError in its place, and is neither decided nor recorded.
+        Raises as `classify` does; HttpError (501) where there is no policy; LedgerUnavailableError and LedgerFullError.
         """
         self._up()
         deciding = self._recording()
@@ -225,16 +242,12 @@ class Service:
 
         items = [Item(key.space, m, p) for m, p in zip(messages, predictions, strict=True)]
         recorded = await deciding.ask(items)
-        for place, found in enumerate(recorded):
-            if isinstance(found, ChatwardError):
-                raise type(found)(f"message {place}: {found}")
-        done: list[Recorded] = recorded  # type: ignore[assignment]
-        for one in done:
-            if not one.repeated:
+        for one in recorded:
+            if not isinstance(one, ConflictError) and not one.repeated:
                 self.metrics.action(one.decision.action, one.decision.enforced)
-        return list(zip(predictions, done, strict=True))
+        return list(zip(predictions, recorded, strict=True))
 
-    def _decide(self, moderator: Moderator, items: list[Item]) -> Sequence[object]:
+    def _decide(self, moderator: Moderator, items: list[Item]) -> Sequence[Recorded | ConflictError]:
         with self._watched():
             return moderator.moderate(items)
 
@@ -252,7 +265,7 @@ class Service:
         async with self._readers:
             return await asyncio.to_thread(watched)
 
-    def _recording(self) -> Gatherer[Item, object]:
+    def _recording(self) -> Gatherer[Item, Recorded | ConflictError]:
         if self._deciding is None:
             raise HttpError(
                 501,
@@ -301,9 +314,22 @@ def _weight(message: str) -> int:
     return 1 + (min(len(message), _READ) >> 6)
 
 
-def _secret_beside(ledger: str | None) -> Path:
+def _secret_of(ledger: str, file: Path) -> bytes:
+    """Return the secret of *ledger*, which lies in *file*; a new one only for a ledger that isn't begun yet. Raises LedgerError, and makes nothing where there can be no ledger."""
+    from chatward.moderation.database import is_begun
+    from chatward.moderation.senders import read_secret
+
+    begun = is_begun(ledger)
+    if begun and not file.exists():
+        raise LedgerError(
+            f"no secret at {str(file)!r}: put back the secret that the ledger was begun with, or say with --secret where it lies: no sender in it can be known without"
+        )
+    return read_secret(file, create=not begun)
+
+
+def _secret_beside(ledger: str) -> Path:
     """Return where the secret of the hashed names lies where nobody says: beside a record that is a file, else in the working folder."""
-    if ledger and "://" in ledger and not ledger.startswith("sqlite:///"):
+    if "://" in ledger and not ledger.startswith("sqlite:///"):
         return Path("chatward-ledger.secret")
-    path = Path((ledger or "chatward-ledger.db").removeprefix("sqlite:///"))
+    path = Path(ledger.removeprefix("sqlite:///"))
     return path.with_name(path.name + ".secret")

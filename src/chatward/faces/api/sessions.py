@@ -6,12 +6,13 @@ import hashlib
 import hmac
 import secrets
 import time
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 
 COOKIE: Final = "chatward_session"
 SECONDS: Final = 8 * 3600
-_MOST: Final = 10_000
+
+MOST: Final = 50
+"""Sessions that a key may have open; another one ends its oldest."""
 
 
 class Sessions:
@@ -22,11 +23,13 @@ class Sessions:
         self._secret = secrets.token_bytes(32)
 
     def begin(self, sha256: str) -> str:
-        """Return the value of a new session's cookie, for the key of that hash."""
+        """Return the value of a new session's cookie, for the key of that hash. Where the key has `MOST` open, its oldest ends; never another key's."""
         now = time.monotonic()
         self._open = {token: found for token, found in self._open.items() if found[1] > now}
-        if len(self._open) >= _MOST:
-            self._open.pop(next(iter(self._open)))
+        # In the order in which they began.
+        own = [token for token, found in self._open.items() if found[0] == sha256]
+        for token in own[: max(0, len(own) - MOST + 1)]:
+            del self._open[token]
         value = secrets.token_urlsafe(32)
         self._open[_hash(value)] = (sha256, now + SECONDS)
         return value
@@ -48,12 +51,15 @@ class Sessions:
 
 
 def value_of(cookies: str) -> str | None:
-    """Return the session's value in a `Cookie` header; None where it holds none."""
-    try:
-        found = SimpleCookie(cookies).get(COOKIE)
-    except CookieError:
-        return None
-    return found.value if found else None
+    """Return the session's value in a `Cookie` header, the first where there are several; None where it holds none.
+
+    By hand: `http.cookies` finds nothing at all where any other cookie isn't as it should be.
+    """
+    for cookie in cookies.split(";"):
+        name, _, value = cookie.strip(" \t").partition("=")
+        if name == COOKIE:
+            return value or None
+    return None
 
 
 def _hash(value: str) -> str:

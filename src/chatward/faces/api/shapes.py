@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from chatward.errors import ConflictError
 from chatward.faces.api.limits import MAX_CHARACTERS, MAX_MESSAGES, MAX_NAME, MAX_NOTE, MAX_ROLES
 from chatward.schema import ChatMessage, Decision, Prediction
 
 if TYPE_CHECKING:
+    from chatward.moderation.engine import Recorded
     from chatward.moderation.entries import Entry
 
 Text = Annotated[str, StringConstraints(max_length=MAX_CHARACTERS)]
@@ -117,13 +119,20 @@ class DecisionShape(BaseModel):
     prediction: PredictionShape | None
 
 
-class ModerateResponse(BaseModel):
-    decisions: Annotated[list[DecisionShape], Field(description="One a message, in order.")]
-
-
 class Problem(BaseModel):
     code: str
     message: str
+
+
+class ConflictShape(BaseModel):
+    """In place of a decision: the message's id was decided before, with another text. This one isn't decided, and nothing of it is recorded."""
+
+    message_id: str
+    error: Problem
+
+
+class ModerateResponse(BaseModel):
+    decisions: Annotated[list[DecisionShape | ConflictShape], Field(description="One a message, in order.")]
 
 
 class ProblemResponse(BaseModel):
@@ -148,6 +157,16 @@ def prediction_shape(prediction: Prediction) -> dict[str, Any]:
         "tier": prediction.tier,
         "truncated": prediction.truncated,
     }
+
+
+def moderated_shape(
+    message: ChatMessage, prediction: Prediction, found: Recorded | ConflictError
+) -> dict[str, Any]:
+    """Return what a moderated *message* is answered: a `DecisionShape`, or a `ConflictShape`."""
+    if isinstance(found, ConflictError):
+        return {"message_id": message.id, "error": {"code": "conflict", "message": str(found)}}
+    shown = None if found.repeated else prediction
+    return decision_shape(found.id, message.id, found.decision, found.repeated, shown)
 
 
 def decision_shape(

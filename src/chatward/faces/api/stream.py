@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from chatward.errors import BusyError, ChatwardError
+from chatward.errors import BusyError, ChatwardError, ConflictError
 from chatward.faces.api.json_body import read_json
 from chatward.faces.api.keys import Key, key_of
 from chatward.faces.api.limits import MAX_FRAMES
 from chatward.faces.api.problems import WENT_WRONG, HttpError, code_of, invalid, unforeseen
 from chatward.faces.api.service import Service
-from chatward.faces.api.shapes import Asked, MessageToModerate, Name, Text, decision_shape, prediction_shape
+from chatward.faces.api.shapes import Asked, MessageToModerate, Name, Text, moderated_shape, prediction_shape
 
 STOPPING: Final = 1012
 """WebSocket's own code for a server that restarts."""
+
+FINISH_SECONDS: Final = 5.0
+"""For which a client that doesn't read its answers can keep a connection from ending."""
 
 _MOST_WRONG: Final = 100
 
@@ -50,7 +54,9 @@ async def stream(socket: WebSocket, service: Service) -> None:
     try:
         await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         reading.cancel()
-        await connection.finish()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_SECONDS):
+                await connection.finish()
         if (
             socket.client_state is WebSocketState.CONNECTED
             and socket.application_state is WebSocketState.CONNECTED
@@ -115,16 +121,17 @@ class _Connection:
             self._room.release()
 
     async def _ask(self, frame: Frame) -> dict[str, Any]:
+        key = self._service.still(self._key)
         if frame.moderate is not None:
-            self._key.may("moderate")
+            key.may("moderate")
             message = frame.moderate.message()
-            ((prediction, recorded),) = await self._service.moderate(self._key, [message])
-            shown = None if recorded.repeated else prediction
-            decided = decision_shape(recorded.id, message.id, recorded.decision, recorded.repeated, shown)
-            return {"id": frame.id, "decision": decided}
+            ((prediction, recorded),) = await self._service.moderate(key, [message])
+            if isinstance(recorded, ConflictError):
+                raise recorded
+            return {"id": frame.id, "decision": moderated_shape(message, prediction, recorded)}
         assert frame.message is not None
-        self._key.may("classify")
-        (prediction,) = await self._service.classify(self._key, [frame.message])
+        key.may("classify")
+        (prediction,) = await self._service.classify(key, [frame.message])
         return {"id": frame.id, "prediction": prediction_shape(prediction)}
 
     async def _tell(self, id: str | int | None, error: ChatwardError) -> None:

@@ -87,6 +87,12 @@ def revoke(name: _Name, keys: _Keys = Path("keys.json")) -> None:
 
 def _day(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise UsageError(f"--expires {text!r} isn't a day: give one as 2027-01-31") from None
+    today = datetime.now(UTC).date()
+    if day < today:
+        raise UsageError(
+            f"--expires {day} is past, and the key could never be used: give {today} (today, UTC) or a later day"
+        )
+    return day

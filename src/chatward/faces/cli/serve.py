@@ -69,30 +69,32 @@ def serve(
         from chatward.faces.api.service import Service, Settings
     from chatward.faces.listening import is_loopback, listen, url_of
 
-    if keys is None and not is_loopback(host):
-        raise UsageError(
-            f"--host {host} opens the service to the network, and it has no keys: make one with `chatward keys add NAME --keys keys.json`, "
-            "and give --keys keys.json"
-        )
     if policy is None and (ledger or keep_names or no_text or secret):
         raise UsageError(
-            "nothing is recorded without a policy: give --policy community, streamer, strict or a file, or leave out what is about the record"
+            "nothing is recorded without a policy: give --policy community, streamer, strict or a file, or leave out what is about the record "
+            "(--ledger and the variable CHATWARD_LEDGER, which counts as well, --secret, --keep-names, --no-text)"
         )
-    service = Service(
-        Settings(
-            model=model,
-            agreement=agreement,
-            precision=precision,
-            threads=threads,
-            queue=queue,
-            policy=policy,
-            ledger=ledger,
-            secret=secret,
-            keep_names=keep_names,
-            keep_text=not no_text,
-            retention_days=retention_days or None,
-            keys=keys,
-        )
-    )
+    # The port first: it is told of a wrong address that it is none, not that it needs keys.
     with listen(host, port, "serve") as listener:
+        if keys is None and not is_loopback(host):
+            raise UsageError(
+                f"--host {host} opens the service to the network, and it has no keys: make one with `chatward keys add NAME --keys keys.json`, "
+                "and give --keys keys.json"
+            )
+        service = Service(
+            Settings(
+                model=model,
+                agreement=agreement,
+                precision=precision,
+                threads=threads,
+                queue=queue,
+                policy=policy,
+                ledger=ledger,
+                secret=secret,
+                keep_names=keep_names,
+                keep_text=not no_text,
+                retention_days=retention_days or None,
+                keys=keys,
+            )
+        )
         server.serve(service, listener, url_of(host, port))
