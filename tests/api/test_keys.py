@@ -125,7 +125,7 @@ def test_a_key_may_do_what_it_was_made_for(service: Program, made: dict[str, str
     answer = service.ask("/metrics", key=made["reader"])
     assert (answer.status, answer.code) == (403, "scope_missing")
     assert answer.body["error"]["message"] == (
-        "the key 'reader' may 'classify', and this takes 'metrics': ask for a key that may, made with `chatward keys add --scope metrics`"
+        "the key 'reader' may 'classify', and this takes 'metrics': ask for a key that may, made with `chatward keys add NAME --space reader --scope metrics`"
     )
     for path in ("/v1/review", "/v1/export", "/v1/decisions/x"):
         assert service.ask(path, key=made["reader"]).status == 403

@@ -18,7 +18,7 @@ def listen(host: str, port: int, command: str) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         raise UsageError(f"--host {host!r} isn't an address: try 127.0.0.1 or 0.0.0.0") from None
     except OSError as error:
         cure = f"choose another with `chatward {command} --port {_another(port)}`"

@@ -55,6 +55,7 @@ def make_app(service: Service) -> Guard:
         redirect_slashes=False,
     )
     _tell_problems(app)
+    _add_front_door(app)
     router = APIRouter()
     _add_health(router, service)
     add_direct(router, service)
@@ -125,6 +126,12 @@ def _add_health(router: APIRouter, service: Service) -> None:
     async def metrics(request: Request) -> Response:
         key_of(request.scope).may("metrics")
         return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _add_front_door(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def front() -> Response:
+        return Response(status_code=303, headers={"location": "/review"})
 
 
 def _tell_problems(app: FastAPI) -> None:

@@ -203,6 +203,6 @@ def training_lines(ledger: Ledger, space: str) -> Iterator[str]:
             header = list(row)
             writer.writerow(header)
         writer.writerow([row[name] for name in header])
-        yield line.getvalue()
+        yield line.getvalue().encode("utf-8", "replace").decode()
     if header is None:
         yield "text,target\r\n"

@@ -29,7 +29,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN: Final = frozenset(
-    {"/livez", "/readyz", "/openapi.json", "/$discovery/rest", "/review/login", "/review/style.css"}
+    {"/", "/livez", "/readyz", "/openapi.json", "/$discovery/rest", "/review/login", "/review/style.css"}
 )
 """Paths that need no key: they tell nothing of anybody."""
 

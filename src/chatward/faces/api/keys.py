@@ -56,7 +56,7 @@ class Key:
         if scope not in self.scopes:
             raise ForbiddenError(
                 f"the key {self.name!r} may {_and(self.scopes)}, and this takes {scope!r}: ask for a key that may, "
-                f"made with `chatward keys add --scope {scope}`",
+                f"made with `chatward keys add NAME --space {self.space} --scope {scope}`",
                 "scope_missing",
             )
 

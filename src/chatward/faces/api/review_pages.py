@@ -37,7 +37,7 @@ HEADERS: Final = {
 """What each answer of the review page carries."""
 
 _COMMANDS: Final = {
-    "scope_missing": "chatward keys add NAME --scope review",
+    "scope_missing": "chatward keys add NAME --space COMMUNITY --scope review",
     "no_policy": "chatward serve --policy community",
 }
 _ASK_AGAIN_SECONDS: Final = 3

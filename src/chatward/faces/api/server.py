@@ -98,7 +98,8 @@ class _Server(uvicorn.Server):
             if not self._service.draining:
                 seconds = time.perf_counter() - began
                 print(
-                    f"chatward: serving {self._url} (ready after {seconds:.1f} s; Ctrl-C stops it)", flush=True
+                    f"chatward: serving {self._url} (ready after {seconds:.1f} s; Ctrl-C stops it){self._service.about(self._url)}",
+                    flush=True,
                 )
         except Exception as error:
             self._service.problem = error

@@ -148,6 +148,25 @@ class Service:
             lambda items: self._decide(moderator, items), name="record", limit=self.settings.queue
         )
 
+    def about(self, url: str) -> str:
+        """Return what whoever started the service should know of it, as lines that follow the first; empty where nothing is decided."""
+        if self.policy is None or self._ledger is None:
+            return ""
+        days = self.settings.retention_days
+        kept = f"for {days} days" if days else "for ever"
+        what = "texts and hashed names" if self.settings.keep_text else "scores and hashed names"
+        if self.settings.keep_names:
+            what = what.replace("hashed names", "names")
+        lines = [
+            f"decides by the policy {self.policy.name!r}, and records it with {what} {kept} in {self._ledger.name.removeprefix('the ')}",
+            f"to review it: {url}/review",
+        ]
+        if quiet := self.policy.quiet_days:
+            lines.append(
+                f"in the first {quiet:g} days that a policy of this name is used in a community nothing is enforced: look at `enforced` before you act"
+            )
+        return "".join(f"\nchatward: {line}" for line in lines)
+
     async def stop(self) -> None:
         """Close what `start` opened; what was asked must be answered by now."""
         self.ready = False

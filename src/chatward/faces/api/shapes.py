@@ -224,7 +224,7 @@ def entry_shape(entry: Entry) -> dict[str, Any]:
     """Return a record's *entry* as `EntryShape` has it."""
     message = entry.message
     return {
-        **decision_shape(entry.id, message.id, entry.decision, True, entry.prediction),
+        **decision_shape(entry.id, message.id, entry.decision, False, entry.prediction),
         "text": message.text,
         "sender": message.sender,
         "roles": list(message.roles),

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from chatward.errors import BusyError, ChatwardError, ConflictError
 from chatward.faces.api.json_body import read_json
 from chatward.faces.api.keys import Key, key_of
-from chatward.faces.api.limits import MAX_FRAMES
+from chatward.faces.api.limits import MAX_FRAMES, MAX_NAME
 from chatward.faces.api.problems import WENT_WRONG, HttpError, code_of, invalid, unforeseen
 from chatward.faces.api.service import Service
 from chatward.faces.api.shapes import Asked, MessageToModerate, Name, Text, moderated_shape, prediction_shape
@@ -92,7 +92,7 @@ class _Connection:
                 frame = read_json(raw or b"", _FRAME)
             except ValidationError as error:
                 self._room.release()
-                await self._tell(None, invalid(error))
+                await self._tell(_id_of(raw or b""), invalid(error))
                 self._wrong += 1
                 if self._wrong >= _MOST_WRONG:
                     self.code, self.reason = 1008, f"{_MOST_WRONG} frames in a row couldn't be read"
@@ -153,3 +153,15 @@ class _Connection:
         """Leave what nobody waits for any more."""
         for task in list(self._tasks):
             task.cancel()
+
+
+def _id_of(raw: bytes) -> str | int | None:
+    """Return the id of a frame that can't be answered, so that its sender knows which it was; None where it has none that could be one."""
+    try:
+        found = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    id = found.get("id") if isinstance(found, dict) else None
+    if isinstance(id, str) and len(id) <= MAX_NAME:
+        return id
+    return id if isinstance(id, int) and not isinstance(id, bool) and abs(id) <= 2**53 else None

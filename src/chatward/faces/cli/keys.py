@@ -54,6 +54,11 @@ def add(
         f"The key {key.name!r} of the space {key.space!r} may {', '.join(key.scopes)}. Keep it now, it isn't shown again:",
         err=True,
     )
+    if space is None:
+        typer.echo(
+            "It has a record of its own: --space COMMUNITY gives it that of other keys, --space default that from before there were keys.",
+            err=True,
+        )
     typer.echo(secret)
 
 
