@@ -38,8 +38,8 @@ RECOVERY_S: Final = 2.0
 MEMORY_MB: Final = 100.0
 RATIO: Final = 2.0
 SIZES: Final = (1, 100)
-CONNECTIONS: Final = {1: (256, 2048), 100: (64, 256)}
-"""By messages a request: how many while a rate is to be held, and at five times that: as many as fill a queue of 1,000 messages, and again."""
+CONNECTIONS: Final = {1: (2048, 2048), 100: (256, 256)}
+"""By messages a request: how many while a rate is to be held, and at five times that: more than the queue holds. The same, since each costs a little."""
 
 _FIRST: Final = 400.0  # messages a second, with which the search begins
 _FEWEST: Final = 100  # requests in a probe, unless it takes too long

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from functools import lru_cache
 from ipaddress import ip_address
 
 from chatward.errors import PortError, UsageError
@@ -47,6 +48,7 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{bare}]:{port}" if ":" in bare else f"http://{bare}:{port}"
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches *host*, a name or an address."""
     bare = host.removeprefix("[").removesuffix("]")

@@ -114,7 +114,8 @@ class Gatherer(Generic[_Asked, _Answer]):
 
     def _batch(self) -> list[tuple[_Job[_Asked, _Answer], int, int]]:
         """Take up to a batch of items from the jobs in turn: each with the places of those that are taken."""
-        room = min(self._most, max(FEWEST, int(self._pace * self._seconds)))
+        # The more wait, the more at once: small batches would cost the time in which even more come.
+        room = min(self._most, max(FEWEST, int(self._pace * self._seconds), self._small // 4))
         taken = []
         while self._jobs and room > 0:
             job = self._jobs.popleft()

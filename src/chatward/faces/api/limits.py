@@ -38,5 +38,5 @@ BODY_SECONDS: Final = 10.0
 DRAIN_SECONDS: Final = 30.0
 """Within which what is in flight must be done once the service was told to stop."""
 
-QUEUE: Final = 1000
+QUEUE: Final = 300
 """Messages that may wait, by default."""

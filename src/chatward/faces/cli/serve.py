@@ -57,7 +57,7 @@ def serve(
     ] = 90,
     queue: Annotated[
         int, typer.Option(help="Messages that may wait; more are refused with 429.", min=1, max=100_000)
-    ] = 1000,
+    ] = 300,
     model: ModelOption = None,
     threads: ThreadsOption = None,
     agreement: AgreementOption = 1.0,
