@@ -118,7 +118,7 @@ def test_large_requests_wait_in_a_line_of_their_own() -> None:
         assert not gatherer.full, "small ones have their place whatever large ones wait"
         small = asyncio.create_task(gatherer.ask([2]))
         with pytest.raises(BusyError):
-            await gatherer.ask([1] * 26)
+            await gatherer.ask([1] * 26)  # of more than a quarter of the limit: large
         worker.go.set()
         assert await small == [4]
         assert not any(task.done() for task in large)
@@ -126,6 +126,24 @@ def test_large_requests_wait_in_a_line_of_their_own() -> None:
         await first
         assert gatherer.waiting == 0
         assert len(await gatherer.ask([1] * 5000)) == 5000, "there is room for large ones again"
+        gatherer.close()
+
+    run(check)
+
+
+def test_many_requests_of_a_hundred_fit_their_line() -> None:
+    async def check() -> None:
+        worker = Worker()
+        gatherer = Gatherer[int, int](worker, name="test", limit=300)
+        first = asyncio.create_task(gatherer.ask([1]))
+        await asyncio.sleep(0.05)
+        hundreds = [asyncio.create_task(gatherer.ask([1] * 100)) for _ in range(12)]
+        await asyncio.sleep(0.05)
+        assert gatherer.waiting == 1200
+        with pytest.raises(BusyError):
+            await gatherer.ask([1] * 100)
+        worker.go.set()
+        await asyncio.gather(first, *hundreds)
         gatherer.close()
 
     run(check)

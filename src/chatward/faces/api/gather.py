@@ -23,7 +23,8 @@ _Answer = TypeVar("_Answer")
 
 FEWEST: Final = 16  # ordinary items a batch, however slow the last ones were
 TURN: Final = 64  # ordinary items of one request, before another has its turn
-LARGE: Final = 3  # large requests that may wait
+LARGE: Final = 3  # large requests that may wait, whatever their size
+LINES: Final = 4  # of the limit, for large requests together
 _MEMORY: Final = 0.2  # share of the newest batch in the pace
 
 
@@ -31,7 +32,7 @@ class Gatherer(Generic[_Asked, _Answer]):
     """Hands items to *work* in batches, in one thread of its own. Use it from one event loop.
 
     work: items -> as many answers, in order; or it raises, and then each request that has an item in the batch fails with that. limit: how many items of small requests may wait; a
-    request that fits no more is refused. Large requests, of more than a quarter of that, don't count among them: LARGE of them are taken, whatever their size and whoever waits. most: items in a batch. seconds: what a batch is to take at most, about.
+    request that fits no more is refused. Large requests, of more than a quarter of that, don't count among them: they have four times that among themselves, and LARGE of them are taken whatever their size. most: items in a batch. seconds: what a batch is to take at most, about.
     weight: how many ordinary items an item takes as long as, 1 or more; limits and paces count it so many times. None for 1 each.
     """
 
@@ -87,7 +88,12 @@ class Gatherer(Generic[_Asked, _Answer]):
         if not items:
             return []
         large = total > self.limit // 4
-        if (self._large >= LARGE) if large else (self._small + total > self.limit):
+        heavy = self.waiting - self._small
+        if (
+            (self._large >= LARGE and heavy + total > LINES * self.limit)
+            if large
+            else self._small + total > self.limit
+        ):
             raise self.busy()
         loop = asyncio.get_running_loop()
         job = _Job[_Asked, _Answer](items, weights, large, loop.create_future())
