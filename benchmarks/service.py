@@ -159,7 +159,7 @@ def load(
             client = Client(server.port, requests_of(messages, size, server.port))
             async with client.open(CONNECTIONS[size][0]):
                 bench = Bench(server, client, detector, size, options, even)
-                rate, probes = await bench.highest()
+                rate, probes = (options.rate, []) if options.rate else await bench.highest()
                 held, tried = await bench.hold(rate) if rate else (None, [])
                 found = {"idle_mb": server.idle, "probes": probes, "tried": tried, "held": held}
                 await client.fill(CONNECTIONS[size][1])
@@ -334,6 +334,7 @@ def main() -> None:
     parser.add_argument(
         "--agreement", type=float, action="append", help="may be given again; 1 and 0.995 if left out"
     )
+    parser.add_argument("--rate", type=float, help="requests/s to begin holding with, instead of a search")
     parser.add_argument("--seconds", type=float, default=60.0, help="that a rate must hold")
     parser.add_argument(
         "--size", type=int, choices=SIZES, action="append", help="messages a request; both if left out"
