@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import queue
@@ -12,15 +13,18 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.browser.program import free_port
 from tests.conftest import OFFLINE
+
+_Result = TypeVar("_Result")
 
 
 @dataclass
@@ -89,6 +93,12 @@ class Program:
         """Resident memory."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+
+
+def run_async(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run *work* in a thread of its own: a browser that a test before this one drove leaves an event loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def _answer(status: int, headers: Message, body: bytes) -> Answer:

@@ -12,10 +12,11 @@ import pytest
 
 from chatward.errors import BusyError, LedgerFullError
 from chatward.faces.api.gather import LARGE, Gatherer
+from tests.api.program import run_async
 
 
 def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(work(), 20))
+    run_async(asyncio.wait_for(work(), 20))
 
 
 class Worker:

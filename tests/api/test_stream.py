@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from chatward import Detector
 from chatward.faces.api.keys import add_key
-from tests.api.program import Program, serving
+from tests.api.program import Program, run_async, serving
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ async def asked(
 
 def test_each_frame_is_answered_by_its_id(service: Program, tiny_model: Path, chat_texts: list[str]) -> None:
     frames = [{"id": place, "message": text} for place, text in enumerate(chat_texts)]
-    answers = asyncio.run(asked(service, *frames))
+    answers = run_async(asked(service, *frames))
     found = {answer["id"]: answer["prediction"] for answer in answers}
     expected = Detector.load(tiny_model).predict(chat_texts)
     assert [found[place]["label"] for place in range(len(chat_texts))] == [p.label for p in expected]
@@ -69,7 +69,7 @@ def test_each_frame_is_answered_by_its_id(service: Program, tiny_model: Path, ch
 def test_a_frame_that_cant_be_answered_is_told_and_the_next_is_answered(
     service: Program, frame: Any, code: str
 ) -> None:
-    answers = asyncio.run(asked(service, frame, {"id": "next", "message": "moderate"}))
+    answers = run_async(asked(service, frame, {"id": "next", "message": "moderate"}))
     by_id = {answer["id"]: answer for answer in answers}
     assert by_id["next"]["prediction"]["label"]
     (wrong,) = [answer for answer in answers if "error" in answer]
@@ -84,7 +84,7 @@ def test_too_large_a_frame_ends_the_connection(service: Program) -> None:
                 await asyncio.wait_for(socket.recv(), 20)
             return found.value.rcvd.code if found.value.rcvd else 0
 
-    assert asyncio.run(check()) == 1009
+    assert run_async(check()) == 1009
 
 
 def test_who_only_sends_nonsense_is_sent_away(service: Program) -> None:
@@ -99,7 +99,7 @@ def test_who_only_sends_nonsense_is_sent_away(service: Program) -> None:
                     answers += 1
             return answers, found.value.rcvd.code if found.value.rcvd else 0
 
-    assert asyncio.run(check()) == (100, 1008)
+    assert run_async(check()) == (100, 1008)
 
 
 def test_without_a_key_nobody_gets_in(tiny_model: Path, tmp_path: Path) -> None:
@@ -114,11 +114,11 @@ def test_without_a_key_nobody_gets_in(tiny_model: Path, tmp_path: Path) -> None:
 
     with serving("--model", tiny_model, "--keys", file) as program:
         at = url(program)
-        assert asyncio.run(status(uri=at)) == 401
-        assert asyncio.run(status(uri=at, additional_headers={"Authorization": "Bearer x"})) == 401
-        assert asyncio.run(status(uri=f"{at}?key={secret}")) == 400
+        assert run_async(status(uri=at)) == 401
+        assert run_async(status(uri=at, additional_headers={"Authorization": "Bearer x"})) == 401
+        assert run_async(status(uri=f"{at}?key={secret}")) == 400
         with_key = {"Authorization": f"Bearer {secret}"}
-        (answer,) = asyncio.run(asked(program, {"message": "gg"}, additional_headers=with_key))
+        (answer,) = run_async(asked(program, {"message": "gg"}, additional_headers=with_key))
         assert answer["prediction"]
 
 
@@ -129,7 +129,7 @@ def test_a_page_of_another_site_cant_use_it_without_keys(service: Program) -> No
                 pass
         return found.value.response.status_code
 
-    assert asyncio.run(check()) == 403
+    assert run_async(check()) == 403
 
 
 def test_frames_that_had_come_are_answered_when_it_is_told_to_stop(tiny_model: Path) -> None:
@@ -146,7 +146,7 @@ def test_frames_that_had_come_are_answered_when_it_is_told_to_stop(tiny_model: P
             return answered, found.value.rcvd.code if found.value.rcvd else 0
 
     with serving("--model", tiny_model) as program:
-        answered, code = asyncio.run(check(program))
+        answered, code = run_async(check(program))
         assert program.process.wait(timeout=20) == 0
     # Frames are read in order, so what was taken is a beginning of them, answered whole.
     assert answered == set(range(len(answered)))
@@ -267,11 +267,11 @@ async def _until_end(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 def test_a_hundred_thousand_random_frames(service: Program) -> None:
     """No crash, no 500, no growth; what breaks the protocol ends its connection only."""
     rng = random.Random(7)
-    asyncio.run(content_fuzz(service, rng, FRAMES // 5))
-    asyncio.run(protocol_fuzz(service, rng, BROKEN_CONNECTIONS // 5))
+    run_async(content_fuzz(service, rng, FRAMES // 5))
+    run_async(protocol_fuzz(service, rng, BROKEN_CONNECTIONS // 5))
     before = service.memory_mb()
-    asyncio.run(content_fuzz(service, rng, FRAMES - FRAMES // 5))
-    asyncio.run(protocol_fuzz(service, rng, BROKEN_CONNECTIONS - BROKEN_CONNECTIONS // 5))
+    run_async(content_fuzz(service, rng, FRAMES - FRAMES // 5))
+    run_async(protocol_fuzz(service, rng, BROKEN_CONNECTIONS - BROKEN_CONNECTIONS // 5))
     grown = service.memory_mb() - before
     assert grown < 20, f"{grown:.1f} MB more after four fifths of the frames"
     assert service.classify("gg").status == 200
