@@ -159,10 +159,8 @@ def test_signing_in_and_out(guarded: Guarded) -> None:
         assert "set-cookie" not in page.headers
     page = visitor.sign_in(guarded.secrets["bot"])
     assert page.status == 403 and "set-cookie" not in page.headers
-    assert (
-        "This key may not review" in page.text
-        and "chatward keys add NAME --space COMMUNITY --scope review" in page.text
-    )
+    assert "This key may not review" in page.text
+    assert "chatward keys add NAME --space COMMUNITY --scope review" in page.text
     page = visitor.sign_in(f" {guarded.secrets['alpha']}\n")
     assert (page.status, page.headers["location"]) == (303, "/review")
     value, *flags = page.headers["set-cookie"].split("; ")

@@ -154,7 +154,7 @@ def protocol_of(service: Service) -> type[HttpToolsProtocol]:
 class BoundedHttp(HttpToolsProtocol):
     """Uvicorn's HTTP/1.1, which bounds neither a request's head and trailers nor the time in which a request must have come.
 
-    While the queue is full, a whole request that would be refused is answered before it is parsed: under five times what the machine holds that leaves the model five times as many turns.
+    While the queue is full, a whole request that would be refused is answered before it is parsed, so that the model gets its turns.
     """
 
     service: Service
