@@ -65,6 +65,26 @@ def test_requests_that_come_at_once_go_together() -> None:
     run(check)
 
 
+def test_whole_requests_are_never_cut() -> None:
+    async def check() -> None:
+        worker = Worker()
+        gatherer = Gatherer[int, int](worker, name="test", limit=100, most=32, whole=True)
+        first = asyncio.create_task(gatherer.ask([1]))
+        await asyncio.sleep(0.05)
+        requests = [list(range(n, n + 70)) for n in (100, 200, 300)]
+        others = [asyncio.create_task(gatherer.ask(request)) for request in requests]
+        await asyncio.sleep(0.05)
+        worker.go.set()
+        await first
+        assert await asyncio.gather(*others) == [[2 * n for n in request] for request in requests]
+        for request in requests:
+            assert any(set(request) <= set(batch) for batch in worker.batches)
+        assert gatherer.waiting == 0
+        gatherer.close()
+
+    run(check)
+
+
 def test_large_requests_take_turns_with_small_ones() -> None:
     async def check() -> None:
         worker = Worker()

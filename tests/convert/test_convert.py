@@ -214,7 +214,9 @@ def test_with_rows_temperature_and_thresholds_land_in_the_folder(
         clean = [row["says"] for row in csv.DictReader(file) if row["is"] == "0"]
     limit = detector.thresholds[10]
     assert limit.lines == len(clean)
-    assert sum(map(limit.flags, detector.predict(clean))) <= 0.01 * len(clean)
+    # The threshold is the next number above a line's score, which other batches round otherwise.
+    above = [p.severity > limit.threshold + 1e-5 for p in detector.predict(clean)]
+    assert sum(above) <= 0.01 * len(clean)
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert "## False alarms" in card and "chosen on these same rows" in card
     assert f"| with temperature | {100 * fitted['after_temperature']['accuracy']:.1f} |" in card

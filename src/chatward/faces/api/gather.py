@@ -33,7 +33,7 @@ class Gatherer(Generic[_Asked, _Answer]):
 
     work: items -> as many answers, in order; or it raises, and then each request that has an item in the batch fails with that. limit: how many items of small requests may wait; a
     request that fits no more is refused. Large requests, of more than a quarter of that, don't count among them: they have four times that among themselves, and LARGE of them are taken whatever their size. most: items in a batch. seconds: what a batch is to take at most, about.
-    weight: how many ordinary items an item takes as long as, 1 or more; limits and paces count it so many times. None for 1 each.
+    weight: how many ordinary items an item takes as long as, 1 or more; limits and paces count it so many times. None for 1 each. whole: no request is cut, so that what the work does with it is done or not done.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Gatherer(Generic[_Asked, _Answer]):
         seconds: float = 0.01,
         pace: float = 2000.0,
         weight: Callable[[_Asked], int] | None = None,
+        whole: bool = False,
     ) -> None:
         """pace: items a second that are reckoned with before any was measured."""
         self.name = name
@@ -54,6 +55,7 @@ class Gatherer(Generic[_Asked, _Answer]):
         self._most, self._seconds = most, seconds
         self._pace = pace
         self._weight = weight
+        self._whole = whole
         self._jobs = deque[_Job[_Asked, _Answer]]()
         self._thread = ThreadPoolExecutor(1, f"chatward-{name}")
         self._busy = False
@@ -127,7 +129,7 @@ class Gatherer(Generic[_Asked, _Answer]):
             job = self._jobs.popleft()
             start = end = job.handed
             turn = min(room, TURN)
-            while turn > 0 and end < len(job.items):
+            while (self._whole or turn > 0) and end < len(job.items):
                 turn -= job.weights[end]
                 room -= job.weights[end]
                 end += 1

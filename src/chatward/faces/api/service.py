@@ -144,8 +144,12 @@ class Service:
         )
         self.ledger_state = "ok"
         moderator = Moderator(self.policy, self._ledger, self.model)
+        # Whole: a request is recorded or not, never by half.
         self._deciding = Gatherer(
-            lambda items: self._decide(moderator, items), name="record", limit=self.settings.queue
+            lambda items: self._decide(moderator, items),
+            name="record",
+            limit=self.settings.queue,
+            whole=True,
         )
 
     def about(self, url: str) -> str:
