@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -42,6 +42,10 @@ class Recorded:
     repeated: bool
 
 
+Also = Callable[[sa.Connection, "Sequence[Recorded | ConflictError]"], None]
+"""What is recorded with decisions: it gets the transaction, and the answers in order."""
+
+
 @dataclass(slots=True)
 class _Prepared:
     """An item, and its hashes: of the sender, None for nobody, and of the text, None for a message without an id."""
@@ -66,10 +70,12 @@ class Moderator:
         self._introduced = False
         self._replayer = Replayer(ledger)
 
-    def moderate(self, items: Sequence[Item], now: datetime | None = None) -> list[Recorded | ConflictError]:
+    def moderate(
+        self, items: Sequence[Item], now: datetime | None = None, also: Also | None = None
+    ) -> list[Recorded | ConflictError]:
         """Decide *items* and record the decisions; one answer each, in order.
 
-        now: when they are decided (aware); None for the present. All of it is one transaction, on the disk before this returns: where it raises, nothing is recorded.
+        now: when they are decided (aware); None for the present. also: called with the transaction and the answers before it is committed, to record what belongs to them; None for nothing. All of it is one transaction, on the disk before this returns: where it raises, nothing is recorded.
         Messages are decided one after the other: what one counts against its sender stands against the next. A message whose id was decided before in its space, also by another process or further up in *items*,
         gets that decision again (`Recorded.repeated`), and counts nothing; with another text than then, a ConflictError takes its place in the list.
         Raises LedgerUnavailableError, LedgerFullError or LedgerError (`Ledger`), and TooLargeError for an id or a space of more than 256 characters.
@@ -80,10 +86,20 @@ class Moderator:
         prepared = [self._prepare(item) for item in items]
         for _ in range(_TRIES - 1):
             try:
-                return self._decide(prepared, now)
+                return self._decide(prepared, now, also)
             except ConflictError:
                 continue  # one of the messages was written just now by somebody who takes no lock
-        return self._decide(prepared, now)
+        return self._decide(prepared, now, also)
+
+    def begin(self, spaces: Sequence[str], now: datetime | None = None) -> None:
+        """Note that the policy is at work in *spaces* from *now* on (None: the present) where it wasn't yet: its quiet days begin, although nothing is said there. Raises as `moderate` does."""
+        now = datetime.now(UTC) if now is None else now
+        wanted = set(spaces) - self._since.keys()
+        if wanted:
+            with self.ledger.database.writing(wanted) as connection:
+                since = self._begin(connection, wanted, now)
+            self._since.update(since)
+            self._introduced = True
 
     def replay(self, entry: Entry) -> Decision:
         """Decide *entry* again from what is recorded, with the policy and the model's thresholds of then (`Replayer.decide`)."""
@@ -99,7 +115,9 @@ class Moderator:
         text = self._senders.text(message.text) if message.id else None
         return _Prepared(item, self._senders.sender(item.space, message.sender), text)
 
-    def _decide(self, prepared: Sequence[_Prepared], now: datetime) -> list[Recorded | ConflictError]:
+    def _decide(
+        self, prepared: Sequence[_Prepared], now: datetime, also: Also | None
+    ) -> list[Recorded | ConflictError]:
         ledger, policy = self.ledger, self.policy
         spaces = {one.item.space for one in prepared}
         ids = ledger.ids.make(to_us(now), len(prepared))
@@ -144,6 +162,8 @@ class Moderator:
                     before[space, message.id] = (one.text, id, decision)
             if rows:
                 recording.add_decisions(connection, rows)
+            if also is not None:
+                also(connection, answers)
         # Only what is committed is remembered.
         self._since.update(since)
         self._introduced = True

@@ -24,6 +24,8 @@ MOST_ENTRIES: Final = 10_000
 LONGEST_SECONDS: Final = 28 * 24 * 3600
 """Of a timeout: as long as any large platform takes."""
 
+MOST_QUIET_DAYS: Final = 3650.0
+
 QUIET_DAYS: Final = 7.0
 HALF_LIFE_DAYS: Final = 7.0
 """What holds where a policy doesn't say."""
@@ -92,7 +94,7 @@ def read_values(text: str, source: str) -> Values:
     top = _Table(source, "", table)
     name = top.text("name", _LONGEST_NAME)
     summary = top.text("summary", _LONGEST_TEXT, "")
-    quiet_days = top.number("quiet_days", 0, 3650, QUIET_DAYS)
+    quiet_days = top.number("quiet_days", 0, MOST_QUIET_DAYS, QUIET_DAYS)
     exempt = top.texts("exempt_roles")
     strikes = top.table("strikes")
     half_life = strikes.number("half_life_days", 0.01, 3650, HALF_LIFE_DAYS)

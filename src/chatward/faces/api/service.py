@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from chatward.errors import (
     BusyError,
     ConflictError,
-    LedgerError,
     LedgerFullError,
     LedgerUnavailableError,
     RequestError,
@@ -132,12 +131,11 @@ class Service:
             return
         self.policy.check(self.model)
         from chatward.moderation.engine import Moderator
-        from chatward.moderation.ledger import Ledger
+        from chatward.moderation.opening import open_ledger
 
-        ledger = settings.ledger or _LEDGER
-        self._ledger = Ledger.open(
-            ledger,
-            _secret_of(ledger, settings.secret or _secret_beside(ledger)),
+        self._ledger = open_ledger(
+            settings.ledger or _LEDGER,
+            settings.secret,
             keep_names=settings.keep_names,
             keep_text=settings.keep_text,
             retention_days=settings.retention_days,
@@ -335,24 +333,3 @@ class _Watch:
 def _weight(message: str) -> int:
     """Return how many short messages *message* takes as long as, about: what is disguised takes the normaliser most, by its length as far as it is read."""
     return 1 + (min(len(message), _READ) >> 6)
-
-
-def _secret_of(ledger: str, file: Path) -> bytes:
-    """Return the secret of *ledger*, which lies in *file*; a new one only for a ledger that isn't begun yet. Raises LedgerError, and makes nothing where there can be no ledger."""
-    from chatward.moderation.database import is_begun
-    from chatward.moderation.senders import read_secret
-
-    begun = is_begun(ledger)
-    if begun and not file.exists():
-        raise LedgerError(
-            f"no secret at {str(file)!r}: put back the secret that the ledger was begun with, or say with --secret where it lies: no sender in it can be known without"
-        )
-    return read_secret(file, create=not begun)
-
-
-def _secret_beside(ledger: str) -> Path:
-    """Return where the secret of the hashed names lies where nobody says: beside a record that is a file, else in the working folder."""
-    if "://" in ledger and not ledger.startswith("sqlite:///"):
-        return Path("chatward-ledger.secret")
-    path = Path(ledger.removeprefix("sqlite:///"))
-    return path.with_name(path.name + ".secret")

@@ -1,0 +1,236 @@
+"""Carries out what was decided: the gravest first, within the platform's limits, and nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
+
+from chatward.errors import LedgerFullError, LedgerUnavailableError
+from chatward.faces.bots.adapter import Adapter, LaterError, Order, RefusedError
+from chatward.faces.bots.metrics import Metrics
+from chatward.moderation.outbox import Outbox
+from chatward.schema import ACTIONS
+
+AT_ONCE: Final = 64
+"""Orders that the platform is asked for at one time."""
+
+MOST_WAITING: Final = 50_000
+"""Orders that may wait. More can't be meant to be carried out one by one: a platform allows some 13 a second."""
+
+STALE: Final = timedelta(hours=1)
+"""An order that waited so long is not carried out: the chat has gone on."""
+
+_KEPT: Final = frozenset({"action", "seconds", "community", "channel", "message", "sender", "name", "reason"})
+_TRIES: Final = 10
+_PAUSES: Final = (0.5, 1, 2, 5, 10, 30)
+_Result = TypeVar("_Result")
+_Waiting = tuple[int, int, Order, float, datetime]
+
+
+def target_of(order: Order) -> dict[str, str]:
+    """Return what `Outbox.add` keeps of *order*."""
+    return {name: "" if value is None else str(value) for name, value in asdict(order).items() if name in _KEPT}
+
+
+def order_of(decision: str, target: Mapping[str, str]) -> Order:
+    """Return the order that `target_of` was given."""
+    seconds = target.get("seconds", "")
+    return Order(
+        decision=decision,
+        seconds=int(seconds) if seconds else None,
+        **{name: target.get(name, "") for name in _KEPT - {"seconds"}},
+    )
+
+
+class Carrier:
+    """Hands orders to *adapter*. Use it from one event loop; `run` is its work."""
+
+    def __init__(
+        self, adapter: Adapter, outbox: Outbox, metrics: Callable[[], Metrics], say: Callable[[str], None]
+    ) -> None:
+        self._adapter = adapter
+        self._outbox = outbox
+        self._metrics = metrics
+        self._say = say
+        self._waiting: list[_Waiting] = []
+        self._number = itertools.count()
+        self._more = asyncio.Event()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._outcomes: list[tuple[str, str, str]] = []
+        self._finished = asyncio.Event()
+        self._full = False
+
+    def __len__(self) -> int:
+        """How many orders aren't finished, recorded as such."""
+        return len(self._waiting) + len(self._under_way) + len(self._outcomes)
+
+    async def resume(self, space_of: Callable[[str], str]) -> None:
+        """Take up what an earlier run left: what wasn't sent is carried out, and what may have been is told and never repeated."""
+        left = await asyncio.to_thread(self._outbox.unfinished, lambda space: self._is_mine(space_of(space)))
+        now = datetime.now(UTC)
+        doubtful = [due.decision for due in left if due.state == "sent"]
+        due = [one for one in left if one.state == "due"]
+        stale = [one.decision for one in due if now - one.at > STALE]
+        for one in due:
+            if now - one.at <= STALE:
+                self._push(order_of(one.decision, one.target), time.monotonic(), one.at)
+        outcomes = [(id, "doubtful", "the bot ended while it was asked for") for id in doubtful]
+        outcomes += [(id, "stale", "the bot was away for too long") for id in stale]
+        await asyncio.to_thread(self._outbox.finish, outcomes, now)
+        if doubtful:
+            self._say(
+                f"{_count(len(doubtful), 'order')} of the last run may have been carried out or not, and will not be repeated: look at {_some(doubtful)}"
+            )
+        if stale:
+            self._say(
+                f"{_count(len(stale), 'order')} of the last run came too late to be carried out: {_some(stale)}"
+            )
+        if self._waiting:
+            self._say(f"{_count(len(self._waiting), 'order')} of the last run left to carry out")
+
+    def _is_mine(self, community: str) -> bool:
+        return bool(community) and self._adapter.serves(community)
+
+    def add(self, orders: Iterable[tuple[Order, float]], at: datetime) -> None:
+        """Take *orders*, which stand in the outbox, each with when its message was received (`time.monotonic`). at: when they were decided."""
+        for order, received in orders:
+            if len(self._waiting) < MOST_WAITING:
+                self._push(order, received, at)
+                continue
+            self._end(order, "stale", "too many orders waited")
+            if not self._full:
+                self._full = True
+                self._say(
+                    f"more than {MOST_WAITING:,} orders wait, so that further ones are recorded and not carried out: close the chat for a while"
+                )
+
+    def _push(self, order: Order, received: float, at: datetime) -> None:
+        # The gravest first: a ban or a timeout spares the messages that would follow.
+        heapq.heappush(self._waiting, (-ACTIONS.index(order.action), next(self._number), order, received, at))
+        self._more.set()
+
+    async def run(self) -> None:
+        """Carry out what waits, and what comes; until cancelled."""
+        recording = asyncio.create_task(self._record())
+        try:
+            while True:
+                if not self._waiting:
+                    self._full = False
+                    self._more.clear()
+                    await self._more.wait()
+                batch = await self._batch()
+                if not batch:
+                    continue
+                ids = [order.decision for order, _ in batch]
+                # What a moderator took back meanwhile is due no more.
+                due = await self._insist(functools.partial(self._mark_sent, ids))
+                for order, received in batch:
+                    if order.decision not in due:
+                        continue
+                    task = asyncio.create_task(self._carry_out(order, received))
+                    self._under_way.add(task)
+                    task.add_done_callback(self._done)
+        finally:
+            recording.cancel()
+            for task in self._under_way:
+                task.cancel()
+
+    async def _batch(self) -> list[tuple[Order, float]]:
+        """Take what may be asked for now; where nothing may, wait a little and take nothing."""
+        batch: list[tuple[Order, float]] = []
+        while self._waiting and len(batch) + len(self._under_way) < AT_ONCE:
+            _, _, order, received, at = self._waiting[0]
+            if datetime.now(UTC) - at > STALE:
+                heapq.heappop(self._waiting)
+                self._end(order, "stale", "it waited too long")
+                continue
+            rates = self._adapter.rates(order)
+            wait = max((rate.wait() for rate in rates), default=0.0)
+            if wait > 0:
+                if not batch:
+                    # Not all of it: a graver order may come meanwhile.
+                    await asyncio.sleep(min(wait, 0.2))
+                break
+            for rate in rates:
+                await rate.take()
+            heapq.heappop(self._waiting)
+            batch.append((order, received))
+        if not batch and len(self._under_way) >= AT_ONCE:
+            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+        return batch
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+
+    async def _carry_out(self, order: Order, received: float) -> None:
+        for _ in range(_TRIES):
+            try:
+                note = await self._adapter.carry_out(order)
+            except LaterError as later:
+                for rate in self._adapter.rates(order):
+                    rate.pause(later.seconds)
+                await asyncio.sleep(later.seconds)
+                continue
+            except RefusedError as refused:
+                self._say(
+                    f"{order.action} of decision {order.decision} in {order.community} was refused: {refused}"
+                )
+                return self._end(order, "refused", str(refused))
+            except Exception as error:
+                # Whatever it was, the platform may have done it.
+                self._say(
+                    f"{order.action} of decision {order.decision} in {order.community} may have been carried out or not ({type(error).__name__}), and is not repeated"
+                )
+                return self._end(order, "doubtful", type(error).__name__)
+            self._metrics().latency.observe(time.monotonic() - received)
+            return self._end(order, "done", note)
+        self._say(
+            f"{order.action} of decision {order.decision} in {order.community} was put off {_TRIES} times: given up"
+        )
+        return self._end(order, "stale", "the platform put it off too often")
+
+    def _end(self, order: Order, state: str, note: str) -> None:
+        self._metrics().orders.labels(order.action, state).inc()
+        self._outcomes.append((order.decision, state, note[:500]))
+        self._finished.set()
+
+    async def _record(self) -> None:
+        """Write down how orders went, those that ended meanwhile together."""
+        while True:
+            await self._finished.wait()
+            self._finished.clear()
+            count = len(self._outcomes)
+            outcomes = self._outcomes[:count]
+            await self._insist(functools.partial(self._finish, outcomes))
+            del self._outcomes[:count]
+
+    def _mark_sent(self, ids: list[str]) -> set[str]:
+        return self._outbox.mark_sent(ids, datetime.now(UTC))
+
+    def _finish(self, outcomes: list[tuple[str, str, str]]) -> None:
+        self._outbox.finish(outcomes, datetime.now(UTC))
+
+    async def _insist(self, work: Callable[[], _Result]) -> _Result:
+        """Return what *work* returns, done in a thread, again and again while the record can't be written: the bot says so then, since it can't record decisions either."""
+        pauses = iter(_PAUSES)
+        while True:
+            with suppress(LedgerUnavailableError, LedgerFullError):
+                return await asyncio.to_thread(work)
+            await asyncio.sleep(next(pauses, _PAUSES[-1]))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _some(ids: list[str]) -> str:
+    shown = ", ".join(ids[:3])
+    return f"the decisions {shown} and {len(ids) - 3:,} more" if len(ids) > 3 else f"the decisions {shown}"

@@ -1,0 +1,30 @@
+"""The last thing that was done, or would have been, in a space: what a moderator asks about."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from chatward.moderation.entries import Entry
+from chatward.moderation.ledger import Ledger
+from chatward.moderation.tables import decisions, stored
+from chatward.schema import ACTIONS
+
+_ANY = tuple(action for action in ACTIONS if action != "allow")
+
+
+def latest(
+    ledger: Ledger, space: str, sender: str | None = None, *, only_standing: bool = False
+) -> Entry | None:
+    """Return the last entry of *space* that isn't an "allow"; None where there is none.
+
+    sender: of this sender only, by the name or number that messages have for them; None for anybody's. only_standing: of those that were enforced and not overturned since.
+    Raises as `Ledger` does, and LedgerError for a sender where the ledger was opened without its secret.
+    """
+    chosen = sa.select(decisions.c.id).where(decisions.c.space == stored(space), decisions.c.action.in_(_ANY))
+    if sender is not None:
+        chosen = chosen.where(decisions.c.sender_hash == ledger.senders.sender(space, sender))
+    if only_standing:
+        chosen = chosen.where(decisions.c.enforced, sa.not_(decisions.c.overturned))
+    with ledger.database.reading() as connection:
+        id = connection.execute(chosen.order_by(decisions.c.id.desc()).limit(1)).scalar_one_or_none()
+    return None if id is None else ledger.get(space, id)
