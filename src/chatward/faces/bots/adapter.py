@@ -96,6 +96,9 @@ class Adapter(Protocol):
     platform: ClassVar[str]
     """In lower case; spaces of the record are called ``PLATFORM.COMMUNITY``."""
 
+    clears: ClassVar[bool]
+    """Whether a timeout or ban takes away what the sender wrote before, so that this needs not be deleted one by one."""
+
     async def check(self, chat: Chat, acts: bool) -> None:
         """See that the token is one and may do what is needed; acts: deleting and banning among that.
 

@@ -7,6 +7,7 @@ import functools
 import heapq
 import itertools
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -67,6 +68,8 @@ class Carrier:
         self._outcomes: list[tuple[str, str, str]] = []
         self._finished = asyncio.Event()
         self._full = False
+        # Where the platform clears: who was silenced last, with how grave and the how manieth order.
+        self._silenced = OrderedDict[tuple[str, str], tuple[int, int]]()
 
     def __len__(self) -> int:
         """How many orders aren't finished, recorded as such."""
@@ -147,10 +150,14 @@ class Carrier:
         """Take what may be asked for now; where nothing may, wait a little and take nothing."""
         batch: list[tuple[Order, float]] = []
         while self._waiting and len(batch) + len(self._under_way) < AT_ONCE:
-            _, _, order, received, at = self._waiting[0]
+            rank, number, order, received, at = self._waiting[0]
             if datetime.now(UTC) - at > STALE:
                 heapq.heappop(self._waiting)
                 self._end(order, "stale", "it waited too long")
+                continue
+            if self._is_cleared(order, rank, number):
+                heapq.heappop(self._waiting)
+                self._end(order, "done", "with a graver order about the sender")
                 continue
             rates = self._adapter.rates(order)
             wait = max((rate.wait() for rate in rates), default=0.0)
@@ -162,10 +169,23 @@ class Carrier:
             for rate in rates:
                 await rate.take()
             heapq.heappop(self._waiting)
+            self._note_silenced(order, rank, number)
             batch.append((order, received))
         if not batch and len(self._under_way) >= AT_ONCE:
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
         return batch
+
+    def _note_silenced(self, order: Order, rank: int, number: int) -> None:
+        if self._adapter.clears and order.action in ("timeout", "ban"):
+            self._silenced[order.community, order.sender] = (rank, number)
+            self._silenced.move_to_end((order.community, order.sender))
+            if len(self._silenced) > MOST_WAITING:
+                self._silenced.popitem(last=False)
+
+    def _is_cleared(self, order: Order, rank: int, number: int) -> bool:
+        """Whether an order about the same sender, decided later and at least as grave, goes out already and does what *order* would."""
+        graver, later = self._silenced.get((order.community, order.sender), (1, -1))
+        return graver <= rank and later > number
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
