@@ -187,11 +187,13 @@ class Moderator:
         for one in prepared:
             if one.item.message.id:
                 wanted.setdefault(one.item.space, []).append(one.item.message.id)
-        return {
-            (space, message_id): (row.text_hash, row.id, decision_of(row))
-            for space, message_ids in wanted.items()
-            for message_id, row in recording.known(connection, space, message_ids).items()
-        }
+        if len(wanted) == 1:
+            ((space, ids),) = wanted.items()
+            found = {(space, id): row for id, row in recording.known(connection, space, ids).items()}
+        else:
+            pairs = [(space, id) for space, ids in wanted.items() for id in ids]
+            found = recording.known_in(connection, pairs)
+        return {key: (row.text_hash, row.id, decision_of(row)) for key, row in found.items()}
 
 
 def _again(

@@ -37,6 +37,11 @@ orders: Final = sa.Table(
 )
 sa.Index("chatward_unfinished", orders.c.space, sqlite_where=UNFINISHED, postgresql_where=UNFINISHED)
 
+_FINISH: Final = (
+    sa.update(orders)
+    .where(orders.c.decision == sa.bindparam("which"), orders.c.state != "undone")
+    .values(state=sa.bindparam("to"), at=sa.bindparam("when"), note=sa.bindparam("said"), target=None)
+)
 _AT_ONCE: Final = 500
 
 
@@ -87,10 +92,14 @@ class Outbox:
         if rows:
             connection.execute(sa.insert(orders), rows)
 
-    def mark_sent(self, ids: Sequence[str], now: datetime) -> set[str]:
-        """Mark those of the orders of the decisions *ids* that are still due as sent, on the disk, and return them: after this they are never done again."""
+    def turn(self, ids: Sequence[str], outcomes: Sequence[tuple[str, str, str]], now: datetime) -> set[str]:
+        """In one transaction, record how orders went, and mark others as sent; return those that were.
+
+        ids: decisions whose orders are to be sent: the ones that are still due are marked, and never done again. outcomes: as for `finish`.
+        """
         marked: set[str] = set()
         with self._database.writing([""]) as connection:
+            _finish(connection, outcomes, now)
             for part in _parts(ids):
                 chosen = sa.and_(orders.c.decision.in_(part), orders.c.state == "due")
                 marked.update(connection.execute(sa.select(orders.c.decision).where(chosen)).scalars())
@@ -99,20 +108,9 @@ class Outbox:
 
     def finish(self, outcomes: Sequence[tuple[str, str, str]], now: datetime) -> None:
         """Record how orders went, as ``(decision, state, note)``, and forget whom they were about. What a moderator took back meanwhile stays so."""
-        values = [
-            {"which": decision, "to": state, "when": to_us(now), "said": stored(note)}
-            for decision, state, note in outcomes
-        ]
-        if not values:
-            return
-        changed = sa.update(orders).where(
-            orders.c.decision == sa.bindparam("which"), orders.c.state != "undone"
-        )
-        changed = changed.values(
-            state=sa.bindparam("to"), at=sa.bindparam("when"), note=sa.bindparam("said"), target=None
-        )
-        with self._database.writing([""]) as connection:
-            connection.execute(changed, values)
+        if outcomes:
+            with self._database.writing([""]) as connection:
+                _finish(connection, outcomes, now)
 
     def unfinished(self, mine: Callable[[str], bool]) -> list[Due]:
         """Return the orders that are due or sent, of the spaces that *mine* says yes to, the oldest first."""
@@ -145,6 +143,15 @@ class Outbox:
             )
             found = {row[0]: row[1] for row in counted}
         return {state: found.get(state, 0) for state in STATES}
+
+
+def _finish(connection: sa.Connection, outcomes: Sequence[tuple[str, str, str]], now: datetime) -> None:
+    values = [
+        {"which": decision, "to": state, "when": to_us(now), "said": stored(note)}
+        for decision, state, note in outcomes
+    ]
+    if values:
+        connection.execute(_FINISH, values)
 
 
 def _parts(values: Sequence[str]) -> Iterable[Sequence[str]]:

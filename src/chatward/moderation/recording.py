@@ -53,6 +53,16 @@ def _strikes(is_sqlite: bool) -> sa.Select[Any]:
 
 _KNOWN: Final = {True: _known(True), False: _known(False)}
 _STRIKES: Final = {True: _strikes(True), False: _strikes(False)}
+# Not a list of row values, for which SQLite takes no index.
+_KNOWN_PAIRS: Final = sa.select(decisions).where(
+    sa.text(
+        f"{decisions.name}.rowid IN (SELECT d.rowid FROM json_each(:pairs) AS j CROSS JOIN {decisions.name} AS d "
+        "ON d.space = json_extract(j.value, '$[0]') AND d.message_id = json_extract(j.value, '$[1]'))"
+    )
+)
+_KNOWN_UNNESTED: Final = sa.select(decisions).where(
+    sa.text("(space, message_id) IN (SELECT * FROM unnest(CAST(:spaces AS text[]), CAST(:ids AS text[])))")
+)
 _COLUMNS: Final = ", ".join(column.name for column in decisions.columns)
 _INSERT_SQLITE: Final = (
     f"INSERT INTO {decisions.name} ({_COLUMNS}) VALUES ({', '.join('?' for _ in decisions.columns)})"
@@ -79,6 +89,21 @@ def known(connection: sa.Connection, space: str, ids: Sequence[str]) -> dict[str
     for part in _parts(ids):
         rows = connection.execute(statement, {"space": stored(space), "ids": [stored(id) for id in part]})
         found.update({restored(row.message_id): row for row in rows})
+    return found
+
+
+def known_in(connection: sa.Connection, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Any]:
+    """Return the rows of messages that were decided before, by space and id, of which *pairs* are given: `known` for many spaces at once."""
+    found = {}
+    is_sqlite = _is_sqlite(connection)
+    for place in range(0, len(pairs), _AT_ONCE):
+        part = [(stored(space), stored(id)) for space, id in pairs[place : place + _AT_ONCE]]
+        if is_sqlite:
+            rows = connection.execute(_KNOWN_PAIRS, {"pairs": json.dumps(part)})
+        else:
+            spaces, ids = zip(*part, strict=True)
+            rows = connection.execute(_KNOWN_UNNESTED, {"spaces": list(spaces), "ids": list(ids)})
+        found.update({(restored(row.space), restored(row.message_id)): row for row in rows})
     return found
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import heapq
 import itertools
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
@@ -20,8 +18,14 @@ from chatward.faces.bots.metrics import Metrics
 from chatward.moderation.outbox import Outbox
 from chatward.schema import ACTIONS
 
-AT_ONCE: Final = 64
+AT_ONCE: Final = 128
 """Orders that the platform is asked for at one time."""
+
+TOGETHER: Final = 16
+"""Where more wait than may be asked for, so many are asked for together: each time costs a commit."""
+
+WRITE_SECONDS: Final = 0.2
+"""After which it is written down how orders went, where nothing else is written before. Who is killed in between has some more doubtful ones, and none that are repeated."""
 
 MOST_WAITING: Final = 50_000
 """Orders that may wait. More can't be meant to be carried out one by one: a platform allows some 13 a second."""
@@ -29,7 +33,7 @@ MOST_WAITING: Final = 50_000
 STALE: Final = timedelta(hours=1)
 """An order that waited so long is not carried out: the chat has gone on."""
 
-_KEPT: Final = frozenset({"action", "seconds", "community", "channel", "message", "sender", "name", "reason"})
+_KEPT: Final = ("action", "seconds", "community", "channel", "message", "sender", "name", "reason")
 _TRIES: Final = 10
 _PAUSES: Final = (0.5, 1, 2, 5, 10, 30)
 _Result = TypeVar("_Result")
@@ -38,7 +42,7 @@ _Waiting = tuple[int, int, Order, float, datetime]
 
 def target_of(order: Order) -> dict[str, str]:
     """Return what `Outbox.add` keeps of *order*."""
-    return {name: "" if value is None else str(value) for name, value in asdict(order).items() if name in _KEPT}
+    return {name: "" if (value := getattr(order, name)) is None else str(value) for name in _KEPT}
 
 
 def order_of(decision: str, target: Mapping[str, str]) -> Order:
@@ -47,7 +51,7 @@ def order_of(decision: str, target: Mapping[str, str]) -> Order:
     return Order(
         decision=decision,
         seconds=int(seconds) if seconds else None,
-        **{name: target.get(name, "") for name in _KEPT - {"seconds"}},
+        **{name: target.get(name, "") for name in _KEPT if name != "seconds"},
     )
 
 
@@ -66,7 +70,7 @@ class Carrier:
         self._more = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
         self._outcomes: list[tuple[str, str, str]] = []
-        self._finished = asyncio.Event()
+        self._write_at = 0.0
         self._full = False
         # Where the platform clears: who was silenced last, with how grave and the how manieth order.
         self._silenced = OrderedDict[tuple[str, str], tuple[int, int]]()
@@ -122,33 +126,41 @@ class Carrier:
 
     async def run(self) -> None:
         """Carry out what waits, and what comes; until cancelled."""
-        recording = asyncio.create_task(self._record())
         try:
             while True:
-                if not self._waiting:
+                batch = await self._batch()
+                now = time.monotonic()
+                if batch or (self._outcomes and now >= self._write_at):
+                    await self._turn(batch)
+                elif not self._waiting:
                     self._full = False
                     self._more.clear()
-                    await self._more.wait()
-                batch = await self._batch()
-                if not batch:
-                    continue
-                ids = [order.decision for order, _ in batch]
-                # What a moderator took back meanwhile is due no more.
-                due = await self._insist(functools.partial(self._mark_sent, ids))
-                for order, received in batch:
-                    if order.decision not in due:
-                        continue
-                    task = asyncio.create_task(self._carry_out(order, received))
-                    self._under_way.add(task)
-                    task.add_done_callback(self._done)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(self._write_at - now if self._outcomes else None):
+                            await self._more.wait()
         finally:
-            recording.cancel()
             for task in self._under_way:
                 task.cancel()
+
+    async def _turn(self, batch: list[tuple[Order, float]]) -> None:
+        """Write down how orders went and that those of *batch* are sent, in one transaction, and then send them."""
+        outcomes = self._outcomes.copy()
+        ids = [order.decision for order, _ in batch]
+        due = await self._insist(lambda: self._outbox.turn(ids, outcomes, datetime.now(UTC)))
+        del self._outcomes[: len(outcomes)]
+        for order, received in batch:
+            # What a moderator took back meanwhile is due no more.
+            if order.decision in due:
+                task = asyncio.create_task(self._carry_out(order, received))
+                self._under_way.add(task)
+                task.add_done_callback(self._under_way.discard)
 
     async def _batch(self) -> list[tuple[Order, float]]:
         """Take what may be asked for now; where nothing may, wait a little and take nothing."""
         batch: list[tuple[Order, float]] = []
+        if AT_ONCE - len(self._under_way) < min(TOGETHER, len(self._waiting)):
+            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            return batch
         while self._waiting and len(batch) + len(self._under_way) < AT_ONCE:
             rank, number, order, received, at = self._waiting[0]
             if datetime.now(UTC) - at > STALE:
@@ -171,8 +183,6 @@ class Carrier:
             heapq.heappop(self._waiting)
             self._note_silenced(order, rank, number)
             batch.append((order, received))
-        if not batch and len(self._under_way) >= AT_ONCE:
-            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
         return batch
 
     def _note_silenced(self, order: Order, rank: int, number: int) -> None:
@@ -186,9 +196,6 @@ class Carrier:
         """Whether an order about the same sender, decided later and at least as grave, goes out already and does what *order* would."""
         graver, later = self._silenced.get((order.community, order.sender), (1, -1))
         return graver <= rank and later > number
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
 
     async def _carry_out(self, order: Order, received: float) -> None:
         for _ in range(_TRIES):
@@ -219,24 +226,10 @@ class Carrier:
 
     def _end(self, order: Order, state: str, note: str) -> None:
         self._metrics().orders.labels(order.action, state).inc()
+        if not self._outcomes:
+            self._write_at = time.monotonic() + WRITE_SECONDS
         self._outcomes.append((order.decision, state, note[:500]))
-        self._finished.set()
-
-    async def _record(self) -> None:
-        """Write down how orders went, those that ended meanwhile together."""
-        while True:
-            await self._finished.wait()
-            self._finished.clear()
-            count = len(self._outcomes)
-            outcomes = self._outcomes[:count]
-            await self._insist(functools.partial(self._finish, outcomes))
-            del self._outcomes[:count]
-
-    def _mark_sent(self, ids: list[str]) -> set[str]:
-        return self._outbox.mark_sent(ids, datetime.now(UTC))
-
-    def _finish(self, outcomes: list[tuple[str, str, str]]) -> None:
-        self._outbox.finish(outcomes, datetime.now(UTC))
+        self._more.set()
 
     async def _insist(self, work: Callable[[], _Result]) -> _Result:
         """Return what *work* returns, done in a thread, again and again while the record can't be written: the bot says so then, since it can't record decisions either."""

@@ -33,6 +33,11 @@ class Rate:
         full = len(self._taken) == self.count
         return max(0.0, self._not_before - now, self._taken[0] + self.seconds - now if full else 0.0)
 
+    def resize(self, count: int) -> None:
+        """Allow *count* from now on: the platform said so. What was taken still counts."""
+        self.count = count
+        self._taken = deque(self._taken, maxlen=count)
+
     def pause(self, seconds: float) -> None:
         """Let nothing through for so long: the platform said so."""
         self._not_before = max(self._not_before, time.monotonic() + seconds)
