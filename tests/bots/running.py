@@ -120,7 +120,12 @@ async def running(
                 acts=acts,
                 say=said.append,
             )
-            task = asyncio.create_task(bot.run())
+
+            async def work() -> None:
+                await bot.adapter.check(bot, acts)
+                await bot.run()
+
+            task = asyncio.create_task(work())
             found = Running(bot, peer, ledger, said, task)
             try:
                 connected = asyncio.create_task(peer.connected())

@@ -123,12 +123,11 @@ class Bot:
     # The work.
 
     async def run(self) -> None:
-        """Work until cancelled; then decide what has come in, and carry out what is due, for some seconds.
+        """Work until cancelled; then decide what has come in, and carry out what is due, for some seconds. The adapter's `check` comes before.
 
         Raises PlatformError where the platform can't be used, and LedgerError where the record can't; an outage of either is waited for.
         """
         try:
-            await self.adapter.check(self, self.acts)
             await self._carrier.resume(self._community)
             reading = asyncio.create_task(self.adapter.run(self))
             inside = [

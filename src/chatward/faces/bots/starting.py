@@ -12,7 +12,7 @@ from pathlib import Path
 
 from chatward.detection.detector import Detector
 from chatward.errors import PolicyError, PortError
-from chatward.faces.bots.adapter import Adapter
+from chatward.faces.bots.adapter import Adapter, Incoming
 from chatward.faces.bots.bot import Bot
 from chatward.faces.bots.raids import Burst
 from chatward.moderation.ledger import Ledger
@@ -46,6 +46,19 @@ def say(sentence: str) -> None:
     print(f"chatward: {sentence}", file=sys.stderr, flush=True)
 
 
+class _Operator:
+    """The `Chat` of an adapter that is only checked: it takes what is said."""
+
+    async def receive(self, message: Incoming) -> None:
+        raise AssertionError("an adapter hands nothing over while it is checked")
+
+    def missed(self, community: str, why: str, count: int | None = None) -> None:
+        raise AssertionError("an adapter misses nothing while it is checked")
+
+    def say(self, sentence: str) -> None:
+        say(sentence)
+
+
 def start(make: Callable[[], Adapter], options: Options) -> None:
     """Run a bot of the adapter that *make* makes, in the event loop that it will live in, until it is told to stop. Raises every ChatwardError that a bot's parts raise."""
     policy = read_policy(options.policy)
@@ -61,6 +74,12 @@ async def _run(
     make: Callable[[], Adapter], options: Options, policy: Policy, raid_policy: Policy | None
 ) -> None:
     adapter = make()
+    try:
+        # First, since it takes a second, and the model takes longer.
+        await adapter.check(_Operator(), options.act)
+    except BaseException:
+        await adapter.close()
+        raise
     detector = await asyncio.to_thread(
         Detector.load,
         options.model,
