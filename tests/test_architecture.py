@@ -94,6 +94,7 @@ OWNERS = {
     "tokenizers": {"detection", "training", "lab", "publishing"},
     "huggingface_hub": {"hub", "publishing"},
     "gradio": {"faces"},
+    "gem": {"faces"},
     "pyarrow": {"faces", "faces.cli"},
     "typer": {"faces.cli"},
     "rich": {"faces.cli"},

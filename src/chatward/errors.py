@@ -9,7 +9,9 @@
     │   ├── MissingColumnError .............. 14   422   the named column isn't there
     │   ├── BadRowError ..................... 15   422   a training row that can't be used
     │   ├── UnknownFormatError .............. 16   415   neither CSV, JSONL nor Parquet
-    │   └── CorrectionsError ................ 17   422   corrected labels that fit no row
+    │   ├── CorrectionsError ................ 17   422   corrected labels that fit no row
+    │   └── MatchError ...................... 18   422   a match or a replay that can't be read
+    │       └── MatchNotParsedError ......... 19   409   a match with no chat in it yet
     ├── RecipeError ......................... 20   422   a wrong key or value in a recipe
     ├── BackboneError ....................... 21   404   a pre-trained encoder that can't be loaded
     ├── ResumeError ......................... 22   409   kept training state that can't be continued
@@ -27,6 +29,7 @@
     ├── PortError ........................... 61   500   the web page's port is taken
     ├── HubError ............................ 70   502   the Hub can't be reached, refuses or breaks off
     │   └── HubAccessError .................. 71   403   no token, or one that may not do this
+    ├── OpenDotaError ....................... 72   502   OpenDota can't be reached, refuses, or its limit is used up
     ├── PolicyError ......................... 80   422   a wrong key or value in a moderation policy
     ├── LedgerError ......................... 81   500   a record that can't be used
     │   ├── LedgerUnavailableError .......... 82   503   its database can't be reached
@@ -34,11 +37,13 @@
     │   ├── RecordNotFoundError ............. 84   404   no such decision, or another's
     │   └── ConflictError ................... 85   409   what is already recorded says otherwise
     ├── KeysError ........................... 86   500   a file of API keys that can't be used
-    └── RequestError ........................ 87   400   what a client asked of the service, in a way it can't be answered
-        ├── UnauthorisedError ............... 88   401   no API key, or a wrong one
-        ├── ForbiddenError .................. 89   403   an API key that may not do this
-        ├── TooLargeError ................... 90   413   a body, batch or message over its limit
-        └── BusyError ....................... 91   429   more than can be answered now, or than the key may ask
+    ├── RequestError ........................ 87   400   what a client asked of the service, in a way it can't be answered
+    │   ├── UnauthorisedError ............... 88   401   no API key, or a wrong one
+    │   ├── ForbiddenError .................. 89   403   an API key that may not do this
+    │   ├── TooLargeError ................... 90   413   a body, batch or message over its limit
+    │   └── BusyError ....................... 91   429   more than can be answered now, or than the key may ask
+    └── PlatformError ....................... 92   502   a chat platform that can't be reached, or refuses
+        └── PlatformAccessError ............. 93   403   no token for it, a wrong one, or one that may not do this
 
 Codes 0, 1, 2 and 130 keep their usual meaning: success, unforeseen failure, wrong usage, Ctrl-C.
 """
@@ -107,6 +112,15 @@ class UnknownFormatError(DataError):
 
 class CorrectionsError(DataError):
     exit_code = 17
+
+
+class MatchError(DataError):
+    exit_code = 18
+
+
+class MatchNotParsedError(MatchError):
+    exit_code = 19
+    http_status = 409
 
 
 class RecipeError(ChatwardError):
@@ -197,6 +211,11 @@ class HubAccessError(HubError):
     http_status = 403
 
 
+class OpenDotaError(ChatwardError):
+    exit_code = 72
+    http_status = 502
+
+
 class PolicyError(ChatwardError):
     exit_code = 80
     http_status = 422
@@ -265,3 +284,13 @@ class BusyError(RequestError):
     def __init__(self, message: str, code: str, retry_after: int) -> None:
         super().__init__(message, code)
         self.retry_after = retry_after
+
+
+class PlatformError(ChatwardError):
+    exit_code = 92
+    http_status = 502
+
+
+class PlatformAccessError(PlatformError):
+    exit_code = 93
+    http_status = 403
