@@ -52,7 +52,7 @@ def test_links_lead_somewhere(name: str) -> None:
 
 def test_documented_options_exist(chatward: Run) -> None:
     text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS)
-    groups = "keys|ledger|policy"
+    groups = "bot|keys|ledger|policy"
     lines = re.findall(rf"^ +chatward ((?:{groups}) \w+|\w+) (.+(?:\\\n.+)*)$", text, re.M)
     commands = {command for command, _ in lines}
     assert {"train", "evaluate", "compare", "audit", "bench"} <= commands

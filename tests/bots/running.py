@@ -122,8 +122,11 @@ async def running(
             )
 
             async def work() -> None:
-                await bot.adapter.check(bot, acts)
-                await bot.run()
+                try:
+                    await bot.adapter.check(bot, acts)
+                    await bot.run()
+                finally:
+                    await bot.adapter.close()
 
             task = asyncio.create_task(work())
             found = Running(bot, peer, ledger, said, task)

@@ -123,27 +123,24 @@ class Bot:
     # The work.
 
     async def run(self) -> None:
-        """Work until cancelled; then decide what has come in, and carry out what is due, for some seconds. The adapter's `check` comes before.
+        """Work until cancelled; then decide what has come in, and carry out what is due, for some seconds. The adapter's `check` comes before, and its `close` after.
 
         Raises PlatformError where the platform can't be used, and LedgerError where the record can't; an outage of either is waited for.
         """
+        await self._carrier.resume(self._community)
+        reading = asyncio.create_task(self.adapter.run(self))
+        inside = [
+            asyncio.create_task(work)
+            for work in (self._decide_all(), self._carrier.run(), self._watch_raids(), self._prune())
+        ]
         try:
-            await self._carrier.resume(self._community)
-            reading = asyncio.create_task(self.adapter.run(self))
-            inside = [
-                asyncio.create_task(work)
-                for work in (self._decide_all(), self._carrier.run(), self._watch_raids(), self._prune())
-            ]
-            try:
-                await _first([reading, *inside])
-            finally:
-                # The adapter goes on meanwhile: on some platforms what became of an order comes the way that messages come.
-                self._stopping = True
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._drained([reading, *inside]), _DRAIN_SECONDS)
-                await _cancel([reading, *inside, *self._answering])
+            await _first([reading, *inside])
         finally:
-            await self.adapter.close()
+            # The adapter goes on meanwhile: on some platforms what became of an order comes the way that messages come.
+            self._stopping = True
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._drained([reading, *inside]), _DRAIN_SECONDS)
+            await _cancel([reading, *inside, *self._answering])
 
     async def _drained(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
         while (self._queue.qsize() or self._busy or len(self._carrier)) and not any(

@@ -46,14 +46,19 @@ def say(sentence: str) -> None:
     print(f"chatward: {sentence}", file=sys.stderr, flush=True)
 
 
-class _Operator:
-    """The `Chat` of an adapter that is only checked: it takes what is said."""
+class _Door:
+    """The `Chat` that an adapter gets while it is checked, when there is no bot yet, and may keep."""
+
+    def __init__(self) -> None:
+        self.bot: Bot | None = None
 
     async def receive(self, message: Incoming) -> None:
-        raise AssertionError("an adapter hands nothing over while it is checked")
+        assert self.bot is not None, "an adapter hands nothing over while it is checked"
+        await self.bot.receive(message)
 
     def missed(self, community: str, why: str, count: int | None = None) -> None:
-        raise AssertionError("an adapter misses nothing while it is checked")
+        assert self.bot is not None, "an adapter misses nothing while it is checked"
+        self.bot.missed(community, why, count)
 
     def say(self, sentence: str) -> None:
         say(sentence)
@@ -73,13 +78,18 @@ def start(make: Callable[[], Adapter], options: Options) -> None:
 async def _run(
     make: Callable[[], Adapter], options: Options, policy: Policy, raid_policy: Policy | None
 ) -> None:
-    adapter = make()
+    adapter, door = make(), _Door()
     try:
         # First, since it takes a second, and the model takes longer.
-        await adapter.check(_Operator(), options.act)
-    except BaseException:
+        await adapter.check(door, options.act)
+        await _work(adapter, door, options, policy, raid_policy)
+    finally:
         await adapter.close()
-        raise
+
+
+async def _work(
+    adapter: Adapter, door: _Door, options: Options, policy: Policy, raid_policy: Policy | None
+) -> None:
     detector = await asyncio.to_thread(
         Detector.load,
         options.model,
@@ -95,7 +105,7 @@ async def _run(
         retention_days=options.retention_days,
     )
     try:
-        bot = Bot(
+        door.bot = bot = Bot(
             adapter,
             detector,
             ledger,

@@ -14,12 +14,14 @@ from chatward.errors import ChatwardError
 from chatward.faces.cli.app import app_command
 from chatward.faces.cli.audit import audit
 from chatward.faces.cli.bench import bench
+from chatward.faces.cli.bot import bot_cli
 from chatward.faces.cli.compare import compare
 from chatward.faces.cli.convert import convert
 from chatward.faces.cli.distil import distil
 from chatward.faces.cli.evaluate import evaluate
 from chatward.faces.cli.keys import keys_cli
 from chatward.faces.cli.ledger import ledger_cli
+from chatward.faces.cli.match import match
 from chatward.faces.cli.policy import policy_cli
 from chatward.faces.cli.predict import predict
 from chatward.faces.cli.publish import publish
@@ -50,7 +52,9 @@ cli.command()(bench)
 cli.command()(publish)
 cli.command("publish-space")(publish_space)
 cli.command("app")(app_command)
+cli.command()(match)
 cli.add_typer(policy_cli, name="policy")
+cli.add_typer(bot_cli, name="bot")
 cli.command()(serve)
 cli.add_typer(keys_cli, name="keys")
 cli.add_typer(ledger_cli, name="ledger")
