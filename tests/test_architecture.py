@@ -95,6 +95,8 @@ OWNERS = {
     "huggingface_hub": {"hub", "publishing"},
     "gradio": {"faces"},
     "gem": {"faces"},
+    "aiohttp": {"faces"},
+    "discord": {"faces"},
     "pyarrow": {"faces", "faces.cli"},
     "typer": {"faces.cli"},
     "rich": {"faces.cli"},

@@ -115,3 +115,18 @@ def test_a_rehearsal_says_what_would_have_been_done(tmp_path: Path) -> None:
             )
 
     run(check)
+
+
+def test_what_is_undone_before_it_was_carried_out_never_is(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with running(tmp_path) as found:
+            rate = found.bot.adapter.rates(None)[0]  # type: ignore[arg-type]
+            rate.pause(3)
+            for _ in range(3):
+                found.write(TOXIC)
+            await found.until(lambda: found.bot.outbox.counts()["due"] == 3)
+            assert ": it wasn't carried out yet, and won't be; 1 strike taken back" in await ask(found, "!undo")
+            await found.quiet()
+            assert [order["do"] for order in found.server.asked] == ["remove", "remove"]
+
+    run(check)

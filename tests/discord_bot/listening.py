@@ -61,7 +61,10 @@ async def connected(
     bot, heard = adapter(peer, **options), Heard()
     running: asyncio.Task[None] | None = None
     try:
-        await bot.check(heard, acts)
+        # Another than what it runs for.
+        checked = Heard()
+        await bot.check(checked, acts)
+        heard.said += checked.said
         running = asyncio.create_task(bot.run(heard))
         if ready:
             await until(lambda: any("connected to Discord as" in sentence for sentence in heard.said))

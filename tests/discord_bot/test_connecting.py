@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import discord as library
@@ -137,6 +138,11 @@ def test_a_gateway_that_hangs_up_is_not_hammered(discord: Peer) -> None:
             ]
 
     run_async(work())
+    # The library keeps a thread for each connection, and forgets those that broke while they began.
+    for thread in threading.enumerate():
+        if isinstance(thread, library.gateway.KeepAliveHandler):
+            thread.join(5)
+            assert not thread.is_alive()
 
 
 def test_more_than_can_be_taken_is_counted_and_told(discord: Peer) -> None:

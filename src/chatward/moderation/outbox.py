@@ -112,6 +112,13 @@ class Outbox:
             with self._database.writing([""]) as connection:
                 _finish(connection, outcomes, now)
 
+    def withdraw(self, decision: str, note: str, now: datetime) -> bool:
+        """Take back an order that is still due, so that it is never sent; return whether it was."""
+        mine = sa.and_(orders.c.decision == decision, orders.c.state == "due")
+        changes = {"state": "undone", "at": to_us(now), "note": stored(note), "target": None}
+        with self._database.writing([""]) as connection:
+            return connection.execute(sa.update(orders).where(mine).values(changes)).rowcount > 0
+
     def unfinished(self, mine: Callable[[str], bool]) -> list[Due]:
         """Return the orders that are due or sent, of the spaces that *mine* says yes to, the oldest first."""
         chosen = sa.select(orders).where(UNFINISHED).order_by(orders.c.decision)

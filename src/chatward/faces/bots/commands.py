@@ -36,6 +36,9 @@ _WENT: Final = {
     "undone": "It was taken back.",
 }
 
+_SETTLE_TRIES: Final = 40
+_SETTLE_SECONDS: Final = 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -121,25 +124,34 @@ class Commands:
         back = " A moderator took it back." if entry.overturned else ""
         return f"{whose}: {would}{_DONE[decision.action]} {ago} ago. {decision.reason}{went}{back} ({entry.id})"
 
+    async def _settled(self, decision: str) -> None:
+        """Wait for what is being carried out just now, or it would be undone before it is done."""
+        for _ in range(_SETTLE_TRIES):
+            carried = await asyncio.to_thread(self._outbox.of, decision)
+            if carried is None or carried.state != "sent":
+                return
+            await asyncio.sleep(_SETTLE_SECONDS)
+
     async def _undo(self, command: Command) -> str:
         entry, sender, nothing = await self._found(command, only_standing=True)
         if entry is None:
             return nothing
         action = entry.decision.action
-        order = self._last_order(command.message.community, entry.id)
-        done = ""
-        if action in ("timeout", "ban"):
+        now = datetime.now(UTC)
+        by = command.message.name[:200] or "a moderator"
+        if await asyncio.to_thread(self._outbox.withdraw, entry.id, f"by {by}", now):
+            done = "it wasn't carried out yet, and won't be"
+        elif action in ("timeout", "ban"):
             if sender is None:
                 return f"Whom the last {action} was about isn't remembered: name them, as in !undo NAME"
-            order = order or _order(entry, command, sender)
+            await self._settled(entry.id)
+            order = self._last_order(command.message.community, entry.id) or _order(entry, command, sender)
             # The platform first: a verdict that took strikes back while the ban stood would say more than was done.
             done = await self._adapter.undo(replace(order, sender=sender))
-        elif action in ("delete", "hold"):
-            done = "a message that was taken away can't be brought back"
-        now = datetime.now(UTC)
-        space = entry.space
-        by, note = command.message.name[:200] or "a moderator", f"!undo on {self._adapter.platform}"
-        await asyncio.to_thread(self._ledger.verdict, space, entry.id, "overturn", None, by, note, now)
+        else:
+            done = "a message that was taken away can't be brought back" if action in ("delete", "hold") else ""
+        note = f"!undo on {self._adapter.platform}"
+        await asyncio.to_thread(self._ledger.verdict, entry.space, entry.id, "overturn", None, by, note, now)
         if await asyncio.to_thread(self._outbox.of, entry.id):
             await asyncio.to_thread(self._outbox.finish, [(entry.id, "undone", f"by {by}")], now)
         count = entry.decision.strikes

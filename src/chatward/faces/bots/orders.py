@@ -202,9 +202,7 @@ class Carrier:
             try:
                 note = await self._adapter.carry_out(order)
             except LaterError as later:
-                for rate in self._adapter.rates(order):
-                    rate.pause(later.seconds)
-                await asyncio.sleep(later.seconds)
+                await self._wait(order, later.seconds)
                 continue
             except RefusedError as refused:
                 self._say(
@@ -223,6 +221,16 @@ class Carrier:
             f"{order.action} of decision {order.decision} in {order.community} was put off {_TRIES} times: given up"
         )
         return self._end(order, "stale", "the platform put it off too often")
+
+    async def _wait(self, order: Order, seconds: float) -> None:
+        """Wait as long as the platform said, and then for a turn: all that were put off would ask at once otherwise."""
+        rates = self._adapter.rates(order)
+        for rate in rates:
+            rate.pause(seconds)
+        for rate in rates:
+            await rate.take()
+        if not rates:
+            await asyncio.sleep(seconds)
 
     def _end(self, order: Order, state: str, note: str) -> None:
         self._metrics().orders.labels(order.action, state).inc()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import threading
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -47,6 +48,22 @@ class _AtOnce:
         return 0.0
 
 
+class _Current:
+    """The `Chat` that there is now: who checks the adapter needn't be who runs it."""
+
+    def __init__(self, chat: Chat) -> None:
+        self.chat = chat
+
+    async def receive(self, message: Incoming) -> None:
+        await self.chat.receive(message)
+
+    def missed(self, community: str, why: str, count: int | None = None) -> None:
+        self.chat.missed(community, why, count)
+
+    def say(self, sentence: str) -> None:
+        self.chat.say(sentence)
+
+
 class DiscordAdapter:
     """Adapter of every server that the bot of *token* is in. One at a time in a process: *api* holds for the library as a whole, until `close`.
 
@@ -82,12 +99,13 @@ class DiscordAdapter:
         await self._log_in(chat, acts)
         client = self._logged_in()
         if acts and self._review_channel is not None:
-            await self._find_review(client, self._review_channel, chat)
+            await self._find_review(client, self._review_channel, self._chat)
         if not self._guilds.ids:
             chat.say(f"the bot is in no server: let it in with {invitation(client.application_id or 0)}")
 
-    async def _log_in(self, chat: Chat, acts: bool) -> None:
+    async def _log_in(self, first: Chat, acts: bool) -> None:
         self._change_library()
+        self._chat = chat = _Current(first)
         pace = Pace(chat.say, *self._waits)
         self._inbox = Inbox(chat)
         self._guilds = Guilds(chat.say, acts, self._review_channel)
@@ -181,6 +199,7 @@ class DiscordAdapter:
     async def run(self, chat: Chat) -> None:
         """As `Adapter.run`. `check` comes first. Requests go on working until `close`."""
         client = self._logged_in()
+        self._chat.chat = chat
         tasks = [
             asyncio.create_task(self._inbox.hand_over()),
             asyncio.create_task(self._stay_connected(client, chat)),
@@ -271,6 +290,10 @@ class DiscordAdapter:
         """As `Adapter.close`."""
         if self._client is not None:
             await self._client.close()
+        for thread in threading.enumerate():
+            # Of a connection that broke while it began, which the library forgets.
+            if isinstance(thread, discord.gateway.KeepAliveHandler):
+                thread.stop()
         self._changed.close()
 
 
