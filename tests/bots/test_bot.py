@@ -16,7 +16,7 @@ from chatward.faces.bots.raids import Burst
 from chatward.moderation.replay import Replayer
 from tests.api.program import run_async
 from tests.bots.lines import GameServer
-from tests.bots.running import HARMLESS, STRICT, TOXIC, Running, running
+from tests.bots.running import HARMLESS, POLICY, STRICT, TOXIC, Running, running
 
 
 def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -107,6 +107,33 @@ def test_a_raid_meets_the_stricter_policy_until_it_is_over(tmp_path: Path) -> No
             calm = found.write(TOXIC, player=999)
             await found.quiet()
             assert found.server.done()[-1] == ("remove", calm)
+
+    run(check)
+
+
+def test_in_a_raid_quiet_days_are_those_of_the_ordinary_policy(tmp_path: Path) -> None:
+    """The stricter one was never used before, and would be quiet for a week by its own."""
+
+    async def check() -> None:
+        quiet = STRICT.replace("quiet_days = 0", "quiet_days = 7")
+        async with running(tmp_path, raid=quiet, burst=Burst(2, 16.0, 60.0)) as found:
+            for n in range(10):
+                found.write(TOXIC, player=100 + n, new=True)
+            await found.quiet()
+            assert [order["do"] for order in found.server.asked].count("mute") >= 8
+        # While the ordinary one is quiet, so is the raid's.
+        (tmp_path / "new").mkdir()
+        text = POLICY.replace("quiet_days = 0", "quiet_days = 3")
+        async with running(tmp_path / "new", raid=quiet, burst=Burst(2, 16.0, 60.0), text=text) as found:
+            for n in range(10):
+                found.write(TOXIC, player=100 + n, new=True)
+            await found.quiet()
+            assert found.server.asked == []
+            entries = list(found.ledger.entries())
+            assert [entry.decision.action for entry in entries].count("timeout") >= 8
+            assert Replayer(found.ledger).all(entries).same == 10
+            told = [line for line in found.said if line.startswith("nothing is done in lobby before 20")]
+            assert len(told) == 1 and told[0].endswith(" UTC: the quiet days of the policy 'quick' end then")
 
     run(check)
 

@@ -16,7 +16,7 @@ from tests.api.program import run_async
 from tests.browser.program import free_port
 from tests.discord_bot.listening import Heard, adapter, connected, until
 from tests.discord_bot.peer import TOKEN, Failure, Peer
-from tests.discord_bot.world import ALL_NEEDED, BAN, MANAGE_MESSAGES, SEND, TIME_OUT, VIEW, Server
+from tests.discord_bot.world import ALL_NEEDED, BAN, HISTORY, MANAGE_MESSAGES, SEND, TIME_OUT, VIEW, Server
 
 PORTAL = "https://discord.com/developers/applications"
 
@@ -160,6 +160,13 @@ def test_a_rehearsal_needs_to_read_only(discord: Peer) -> None:
     discord.add_server("Guardians", allowed=VIEW)
     assert said(discord, acts=False) == [
         "in the server 'Guardians' the bot lacks Read Message History: give its role that under Server Settings > Roles"
+    ]
+
+
+def test_a_rehearsal_tells_what_acting_would_need(discord: Peer) -> None:
+    discord.add_server("Guardians", allowed=VIEW | HISTORY)
+    assert said(discord, acts=False) == [
+        "in the server 'Guardians' the bot lacks Send Messages, Manage Messages, Timeout Members, Ban Members, without which nothing can be done with --act: give its role that under Server Settings > Roles"
     ]
 
 

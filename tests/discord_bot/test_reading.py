@@ -90,7 +90,7 @@ def test_only_what_people_say_in_servers(discord: Peer, server: Server) -> None:
     [
         (0, ("helpers",)),
         (ADMINISTRATOR, ("admin", "helpers", "moderator")),
-        (MANAGE_GUILD, ("admin", "helpers")),
+        (MANAGE_GUILD, ("admin", "helpers", "moderator")),
         (MANAGE_MESSAGES, ("helpers", "moderator")),
         (TIME_OUT, ("helpers", "moderator")),
     ],

@@ -10,7 +10,7 @@ import pytest
 from chatward.errors import PolicyError
 from chatward.moderation.policy import parse_policy, read_policy
 from chatward.moderation.policy_file import SHIPPED
-from chatward.moderation.rehearsal import rehearsal
+from chatward.moderation.rehearsal import in_force, rehearsal
 
 RULES = '[[rules]]\nname = "toxic"\nwrong_flags_per_1000 = 1\naction = "delete"\n'
 
@@ -22,6 +22,7 @@ def test_what_ships_is_the_same_but_for_its_quiet_days(name: str) -> None:
     assert found == replace(policy, quiet_days=3650.0, text=found.text)
     assert found.fingerprint != policy.fingerprint and found.name == policy.name
     assert parse_policy(found.text, "again") == found
+    assert in_force(found) == in_force(policy) == replace(policy, quiet_days=0.0, text=in_force(policy).text)
     now = datetime.now(UTC)
     assert found.quiet_until(now - timedelta(days=3000)) > now
 
@@ -36,6 +37,6 @@ def test_quiet_days_may_stand_anywhere_at_the_top_or_be_left_out(head: str) -> N
 def test_a_key_that_isnt_found_is_told() -> None:
     with pytest.raises(
         PolicyError,
-        match="the policy 'mine' can't be rehearsed: write `quiet_days = NUMBER` on a line of its own",
+        match="the quiet days of the policy 'mine' can't be changed: write `quiet_days = NUMBER` on a line of its own",
     ):
         rehearsal(parse_policy(f'name = "mine"\n"quiet_days" = 0\n{RULES}', "mine"))

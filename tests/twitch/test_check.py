@@ -104,7 +104,8 @@ def test_a_missing_scope_is_named(peer: Helix) -> None:
     )
     peer.scopes.remove("chat:edit")
     assert check(peer, acts=False) == [
-        f"the token from {WITHOUT} lacks the scope chat:edit, so that moderators' commands get no answer: let the bot's account authorise it again with it"
+        f"the token from {WITHOUT} lacks the scope moderator:manage:banned_users, without which nothing can be done with --act: let the bot's account authorise it again with it",
+        f"the token from {WITHOUT} lacks the scope chat:edit, so that moderators' commands get no answer: let the bot's account authorise it again with it",
     ]
     peer.scopes.clear()
     assert "lacks the scope chat:read: let" in refused(peer, acts=False)
@@ -296,7 +297,7 @@ def test_a_token_that_is_taken_away_ends_the_bot(peer: Helix) -> None:
     with pytest.raises(PlatformAccessError, match="it can't be renewed without a refresh token"):
         run_async(work())
     assert heard.said[0] == (
-        f"the token from {WITHOUT} ends in 3.9 h, and the bot with it: a token file with refresh_token, client_id and client_secret lets it be renewed"
+        f"the token from {WITHOUT} ends in 3.9 h, and the bot with it: a token file with refresh_token and client_id lets it be renewed"
     )
     assert sum("ends in" in said for said in heard.said) == 1
 

@@ -101,6 +101,10 @@ class Moderator:
             self._since.update(since)
             self._introduced = True
 
+    def quiet_until(self, space: str) -> datetime:
+        """Return when the policy's quiet days end in *space*, where `begin` was called or something decided; in UTC. Raises KeyError elsewhere."""
+        return self.policy.quiet_until(self._since[space])
+
     def replay(self, entry: Entry) -> Decision:
         """Decide *entry* again from what is recorded, with the policy and the model's thresholds of then (`Replayer.decide`)."""
         return self._replayer.decide(entry)

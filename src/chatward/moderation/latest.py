@@ -17,14 +17,14 @@ def latest(
 ) -> Entry | None:
     """Return the last entry of *space* that isn't an "allow"; None where there is none.
 
-    sender: of this sender only, by the name or number that messages have for them; None for anybody's. only_standing: of those that were enforced and not overturned since.
+    sender: of this sender only, by the name or number that messages have for them; None for anybody's. only_standing: of those that weren't overturned since.
     Raises as `Ledger` does, and LedgerError for a sender where the ledger was opened without its secret.
     """
     chosen = sa.select(decisions.c.id).where(decisions.c.space == stored(space), decisions.c.action.in_(_ANY))
     if sender is not None:
         chosen = chosen.where(decisions.c.sender_hash == ledger.senders.sender(space, sender))
     if only_standing:
-        chosen = chosen.where(decisions.c.enforced, sa.not_(decisions.c.overturned))
+        chosen = chosen.where(sa.not_(decisions.c.overturned))
     with ledger.database.reading() as connection:
         id = connection.execute(chosen.order_by(decisions.c.id.desc()).limit(1)).scalar_one_or_none()
     return None if id is None else ledger.get(space, id)

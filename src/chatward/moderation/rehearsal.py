@@ -1,4 +1,4 @@
-"""A policy in rehearsal: it decides and is recorded, and nothing is ever done."""
+"""A policy with other quiet days than its file says: in rehearsal it is decided and recorded, and nothing is ever done; in force everything is done at once."""
 
 from __future__ import annotations
 
@@ -20,17 +20,26 @@ def rehearsal(policy: Policy) -> Policy:
     The name is the same, so that the days of a rehearsal are days that the policy was at work: they count when it is put to work for good.
     Raises PolicyError where the file writes its quiet days in a way that this can't change.
     """
+    return _with_quiet_days(policy, MOST_QUIET_DAYS)
+
+
+def in_force(policy: Policy) -> Policy:
+    """Return *policy* without quiet days, otherwise as `rehearsal` does."""
+    return _with_quiet_days(policy, 0.0)
+
+
+def _with_quiet_days(policy: Policy, days: float) -> Policy:
     head = _TABLE.search(policy.text)
     end = head.start() if head else len(policy.text)
-    line = f"quiet_days = {MOST_QUIET_DAYS:g}"
+    line = f"quiet_days = {days:g}"
     before, changed = _LINE.subn(line, policy.text[:end], count=1)
     text = f"{before if changed else line + chr(10) + before}{policy.text[end:]}"
-    wrong = f"the policy {policy.name!r} can't be rehearsed: write `quiet_days = NUMBER` on a line of its own, before the first table"
+    wrong = f"the quiet days of the policy {policy.name!r} can't be changed: write `quiet_days = NUMBER` on a line of its own, before the first table"
     try:
-        found = parse_policy(text, f"the policy {policy.name!r} in rehearsal")
+        found = parse_policy(text, f"the policy {policy.name!r} with other quiet days")
     except PolicyError:
         raise PolicyError(wrong) from None
     # Compared whole: what looked like the line may have been something else.
-    if found != replace(policy, quiet_days=MOST_QUIET_DAYS, text=text):
+    if found != replace(policy, quiet_days=days, text=text):
         raise PolicyError(wrong)
     return found

@@ -13,7 +13,7 @@ from typing import ClassVar, Final, Protocol
 from chatward.faces.bots.rates import Rate
 
 MODERATORS: Final = frozenset({"admin", "broadcaster", "moderator"})
-"""Roles whose holders may give the bot commands. Adapters add them to the platform's own names of roles."""
+"""Roles whose holders may give the bot commands. Adapters add them to the platform's own names of roles, "moderator" to everybody who may take messages away: policies exempt it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from chatward.moderation.engine import LONGEST_ID, Item, Moderator, Recorded
 from chatward.moderation.ledger import Ledger
 from chatward.moderation.outbox import Outbox
 from chatward.moderation.policy import Policy
-from chatward.moderation.rehearsal import rehearsal
+from chatward.moderation.rehearsal import in_force, rehearsal
 from chatward.schema import ChatMessage
 
 QUEUE: Final = 10_000
@@ -70,11 +70,9 @@ class Bot:
         self._detector = detector
         self._ledger = ledger
         self._moderator = Moderator(policy if acts else rehearsal(policy), ledger, detector.facts)
-        self._strict = (
-            Moderator(raid_policy if acts else rehearsal(raid_policy), ledger, detector.facts)
-            if raid_policy
-            else self._moderator
-        )
+        # Quiet days are the ordinary policy's: a stricter one that began its own would leave a raid alone.
+        self._strict = raid_policy and Moderator(in_force(raid_policy), ledger, detector.facts)
+        self._quiet_strict = raid_policy and Moderator(rehearsal(raid_policy), ledger, detector.facts)
         self.outbox = Outbox(ledger)
         self._queue = asyncio.Queue[Incoming](QUEUE)
         self._carrier = Carrier(adapter, self.outbox, lambda: self.metrics, say)
@@ -86,6 +84,7 @@ class Bot:
         self._last: dict[str, str] = {}
         self._busy = False
         self._stopping = False
+        self._begun: set[str] = set()
         self._answering: set[asyncio.Task[None]] = set()
 
     def space(self, community: str) -> str:
@@ -105,11 +104,7 @@ class Bot:
         if message.newcomer and self.raids.note(message.community, message.received):
             self.metrics.raids.inc()
             burst = self.raids.burst
-            stricter = (
-                f": the policy {self._strict.policy.name!r} decides"
-                if self._strict is not self._moderator
-                else ""
-            )
+            stricter = f": the policy {self._strict.policy.name!r} decides" if self._strict else ""
             self.say(
                 f"{message.community} is raided ({burst.messages} messages of newcomers within {burst.seconds:g} s){stricter} until {burst.calm:g} s after it ends"
             )
@@ -155,24 +150,25 @@ class Bot:
             while len(batch) < BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             said = [message for message in batch if not self._is_command(message)]
-            # Each with the policy that holds for it: two transactions at most.
-            raided = [message for message in said if self.raids.is_on(message.community)]
-            calm = [message for message in said if not self.raids.is_on(message.community)]
-            for moderator, messages in ((self._strict, raided), (self._moderator, calm)):
+            # Each by the policy that holds there now: two transactions at most, or three in a raid.
+            raided, calm = _split(
+                said, lambda message: bool(self._strict) and self.raids.is_on(message.community)
+            )
+            for messages, in_raid in ((raided, True), (calm, False)):
                 if messages:
-                    orders, now = await self._decided(moderator, messages)
+                    orders, now = await self._decided(messages, in_raid)
                     self._carrier.add(orders, now)
             self._busy = False
 
     async def _decided(
-        self, moderator: Moderator, messages: list[Incoming]
+        self, messages: list[Incoming], in_raid: bool
     ) -> tuple[list[tuple[Order, float]], datetime]:
         """Have *messages* decided and recorded, however long the record can't be reached; return what is to be done, and when that was decided."""
         down = False
         for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
             now = datetime.now(UTC)
             try:
-                orders = await asyncio.to_thread(self._decide, moderator, messages, now)
+                orders = await asyncio.to_thread(self._decide, messages, in_raid, now)
             except (LedgerUnavailableError, LedgerFullError) as error:
                 if not down:
                     self.say(
@@ -188,15 +184,36 @@ class Bot:
             self._remember(order)
         return orders, now
 
-    def _decide(
+    def _decide(self, messages: list[Incoming], in_raid: bool, now: datetime) -> list[tuple[Order, float]]:
+        """Runs in a thread."""
+        self._begin({message.community for message in messages}, now)
+        if not (in_raid and self._strict and self._quiet_strict):
+            return self._decide_by(self._moderator, messages, now)
+        quiet, acted = _split(
+            messages, lambda message: self._moderator.quiet_until(self.space(message.community)) > now
+        )
+        if quiet:  # first: nothing comes of it, so that nothing is lost where what follows must be tried again
+            self._decide_by(self._quiet_strict, quiet, now)
+        return self._decide_by(self._strict, acted, now) if acted else []
+
+    def _begin(self, communities: set[str], now: datetime) -> None:
+        """Note that the policy is at work in *communities*, and tell of those where nothing is done yet."""
+        new = sorted(communities - self._begun)
+        if not new:
+            return
+        self._moderator.begin([self.space(community) for community in new], now)
+        self._begun.update(new)
+        until = {community: self._moderator.quiet_until(self.space(community)) for community in new}
+        quiet = [community for community in new if until[community] > now]
+        if self.acts and quiet:
+            last = max(until[community] for community in quiet)
+            self.say(
+                f"nothing is done in {', '.join(quiet[:3])}{f' and {len(quiet) - 3} more' if len(quiet) > 3 else ''} before {last:%Y-%m-%d %H:%M} UTC: the quiet days of the policy {self._moderator.policy.name!r} end then"
+            )
+
+    def _decide_by(
         self, moderator: Moderator, messages: list[Incoming], now: datetime
     ) -> list[tuple[Order, float]]:
-        """Runs in a thread."""
-        # Quiet days of the other policy begin as well: a raid shouldn't be the first that it sees.
-        spaces = [self.space(message.community) for message in messages]
-        for each in (self._moderator, self._strict):
-            if each is not moderator:
-                each.begin(spaces, now)
         predictions = self._detector.predict([message.text for message in messages])
         items = [
             Item(self.space(message.community), _chat_message(message), prediction)
@@ -286,6 +303,16 @@ def _order(recorded: Recorded, message: Incoming) -> Order:
         reason=decision.reason,
         text=message.text,
     )
+
+
+def _split(
+    messages: Sequence[Incoming], which: Callable[[Incoming], bool]
+) -> tuple[list[Incoming], list[Incoming]]:
+    """Return those of *messages* that *which* says yes to, and the others."""
+    sides: tuple[list[Incoming], list[Incoming]] = ([], [])
+    for message in messages:
+        sides[not which(message)].append(message)
+    return sides
 
 
 async def _first(tasks: Sequence[asyncio.Task[Any]]) -> None:

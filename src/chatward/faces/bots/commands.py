@@ -121,7 +121,7 @@ class Commands:
         would = "" if decision.enforced or decision.action == "flag" else "would have been "
         ago = _ago(datetime.now(UTC) - decision.decided_at)
         went = _went(await asyncio.to_thread(self._outbox.of, entry.id))
-        back = " A moderator took it back." if entry.overturned else ""
+        back = " A moderator took it back." if entry.overturned and "taken back" not in went else ""
         return f"{whose}: {would}{_DONE[decision.action]} {ago} ago. {decision.reason}{went}{back} ({entry.id})"
 
     async def _settled(self, decision: str) -> None:
@@ -139,7 +139,9 @@ class Commands:
         action = entry.decision.action
         now = datetime.now(UTC)
         by = command.message.name[:200] or "a moderator"
-        if await asyncio.to_thread(self._outbox.withdraw, entry.id, f"by {by}", now):
+        if not entry.decision.enforced:
+            done = "it was only decided, so nothing is to be lifted"
+        elif await asyncio.to_thread(self._outbox.withdraw, entry.id, f"by {by}", now):
             done = "it wasn't carried out yet, and won't be"
         elif action in ("timeout", "ban"):
             if sender is None:

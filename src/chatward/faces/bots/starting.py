@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatward.detection.detector import Detector
-from chatward.errors import PolicyError, PortError
+from chatward.errors import PortError
 from chatward.faces.bots.adapter import Adapter, Incoming
 from chatward.faces.bots.bot import Bot
 from chatward.faces.bots.raids import Burst
@@ -68,10 +68,6 @@ def start(make: Callable[[], Adapter], options: Options) -> None:
     """Run a bot of the adapter that *make* makes, in the event loop that it will live in, until it is told to stop. Raises every ChatwardError that a bot's parts raise."""
     policy = read_policy(options.policy)
     raid_policy = read_policy(options.raid_policy) if options.raid_policy else None
-    if raid_policy and raid_policy.name == policy.name and raid_policy != policy:
-        raise PolicyError(
-            f"--policy and --raid-policy are both called {policy.name!r} and aren't the same: give one of them another name"
-        )
     asyncio.run(_run(make, options, policy, raid_policy))
 
 
@@ -115,7 +111,7 @@ async def _work(
             acts=options.act,
             say=say,
         )
-        _say_what(bot, ledger, options, policy)
+        _say_what(ledger, options, policy)
         stop_metrics = _metrics(bot, options.metrics_port)
         try:
             await _until_told(bot)
@@ -125,14 +121,10 @@ async def _work(
         ledger.close()
 
 
-def _say_what(bot: Bot, ledger: Ledger, options: Options, policy: Policy) -> None:
+def _say_what(ledger: Ledger, options: Options, policy: Policy) -> None:
     say(f"decides by the policy {policy.name!r}, and records it in {ledger.name.removeprefix('the ')}")
     if not options.act:
         say("a rehearsal: nothing is done to anybody; --act carries out what is decided")
-    elif policy.quiet_days:
-        say(
-            f"in the first {policy.quiet_days:g} days that a policy of this name is used in a community nothing is done there, days of rehearsal included"
-        )
 
 
 def _metrics(bot: Bot, port: int | None) -> Callable[[], None]:

@@ -13,6 +13,9 @@ from chatward.faces.bots.discord.guilds import Guilds
 from chatward.faces.bots.discord.pacing import Pace
 from chatward.faces.bots.discord.reading import Inbox, plain
 
+_SHOWN: Final = 5
+"""Servers that are named where the bot is in more."""
+
 LONGEST_LIMIT: Final = 30.0
 """Seconds that the library waits by itself for a rate limit to pass; it allows no less."""
 
@@ -70,8 +73,11 @@ class Client(discord.Client):
 
     async def on_ready(self) -> None:
         count = len(self.guilds)
+        # Told with what the record calls them, which is what keys for the review page are made for.
+        named = [f"{plain(guild.name)!r} (discord.{guild.id})" for guild in self.guilds[:_SHOWN]]
+        more = f" and {count - _SHOWN:,} more" if count > _SHOWN else ""
         self._chat.say(
-            f"connected to Discord as {plain(str(self.user))}, in {count:,} server{'' if count == 1 else 's'}"
+            f"connected to Discord as {plain(str(self.user))}, in {count:,} server{'' if count == 1 else 's'}{': ' if named else ''}{', '.join(named)}{more}"
         )
 
     async def on_message(self, message: discord.Message) -> None:

@@ -60,6 +60,9 @@ class Guilds:
         if lacks:
             what = ", ".join(lacks)
             return f"in the server {plain(guild.name)!r} the bot lacks {what}: give its role that under Server Settings > Roles"
+        later = [] if self._acts else [shown for name, shown in ACTS.items() if not getattr(has, name)]
+        if later:
+            return f"in the server {plain(guild.name)!r} the bot lacks {', '.join(later)}, without which nothing can be done with --act: give its role that under Server Settings > Roles"
         unread, kept, mute = [], [], False
         for channel in guild.channels:
             if isinstance(channel, discord.CategoryChannel):

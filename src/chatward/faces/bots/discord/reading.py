@@ -62,7 +62,7 @@ def _roles(author: discord.User | discord.Member) -> tuple[str, ...]:
     # A role may be called "admin" without its holders being one: only what they may do counts.
     roles = {name for name in named if name} - MODERATORS
     if may.administrator or may.manage_guild:
-        roles.add("admin")
+        roles.update(("admin", "moderator"))  # policies exempt the one or the other
     if may.manage_messages or may.moderate_members:
         roles.add("moderator")
     return tuple(sorted(roles))

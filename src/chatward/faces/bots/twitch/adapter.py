@@ -103,13 +103,18 @@ class Twitch:
             raise PlatformAccessError(
                 f"the token from {where} lacks the scope{'' if len(missing) == 1 else 's'} {' and '.join(missing)}: let the bot's account authorise it again with {'it' if len(missing) == 1 else 'them'}, docs/twitch.md says how"
             )
+        later = [scope for scope in ACTING if scope not in identity.scopes]
+        if later:
+            chat.say(
+                f"the token from {where} lacks the scope{'' if len(later) == 1 else 's'} {' and '.join(later)}, without which nothing can be done with --act: let the bot's account authorise it again with {'it' if len(later) == 1 else 'them'}"
+            )
         if "chat:edit" not in identity.scopes:
             chat.say(
                 f"the token from {where} lacks the scope chat:edit, so that moderators' commands get no answer: let the bot's account authorise it again with it"
             )
         self._tell_of_end(identity)
         await self._find_channels(chat)
-        if acts and "user:read:moderated_channels" in identity.scopes:
+        if "user:read:moderated_channels" in identity.scopes:
             await self._see_where_it_moderates(chat, identity)
 
     async def _find_channels(self, chat: Chat) -> None:
@@ -156,7 +161,7 @@ class Twitch:
             return
         self._told_of_end = True
         self._say(
-            f"the token from {held.where} ends in {identity.expires_in / 3600:.1f} h, and the bot with it: a token file with refresh_token, client_id and client_secret lets it be renewed"
+            f"the token from {held.where} ends in {identity.expires_in / 3600:.1f} h, and the bot with it: a token file with refresh_token and client_id lets it be renewed"
         )
 
     async def run(self, chat: Chat) -> None:

@@ -13,7 +13,7 @@ _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NUMBER: Final = re.compile(r"[0-9]{1,20}")
 _BADGE: Final = re.compile(r"[a-z0-9_-]{1,32}")
 _MOST_BADGES: Final = 20
-_MODERATORS: Final = frozenset({"lead_moderator", "moderator"})
+_MODERATORS: Final = frozenset({"broadcaster", "lead_moderator", "moderator"})
 
 
 def incoming(line: Line, community: str) -> Incoming | None:
@@ -41,7 +41,7 @@ def is_elsewhere(line: Line) -> bool:
 
 
 def roles(tags: dict[str, str]) -> tuple[str, ...]:
-    """Return the names of the badges, sorted, and "moderator" for whoever moderates."""
+    """Return the names of the badges, sorted, and "moderator" for whoever moderates, the broadcaster among them: policies exempt that role."""
     badges = (one.partition("/")[0].lower() for one in tags.get("badges", "").split(",")[:_MOST_BADGES])
     found = {badge for badge in badges if _BADGE.fullmatch(badge)}
     if tags.get("mod") == "1" or found & _MODERATORS:
