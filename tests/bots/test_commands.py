@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.api.program import run_async
-from tests.bots.running import HARMLESS, TOXIC, Running, running
+from tests.bots.running import HARMLESS, POLICY, TOXIC, Running, running
 
 
 def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -126,5 +126,28 @@ def test_what_is_undone_before_it_was_carried_out_never_is(tmp_path: Path) -> No
             assert ": it wasn't carried out yet, and won't be; 1 strike taken back" in await ask(found, "!undo")
             await found.quiet()
             assert [order["do"] for order in found.server.asked] == ["remove", "remove"]
+
+    run(check)
+
+
+def test_undo_frees_whoever_is_timed_out_though_more_was_deleted_since(tmp_path: Path) -> None:
+    later = (
+        POLICY
+        + """
+[[deny]]
+phrase = "banana"
+action = "delete"
+"""
+    )
+
+    async def check() -> None:
+        async with running(tmp_path, text=later) as found:
+            for _ in range(3):
+                found.write(TOXIC)
+            found.write("banana")
+            await found.quiet()
+            assert [order["do"] for order in found.server.asked][-1] == "remove"
+            assert "Overturned the timeout of " in await ask(found, "!undo Ann")
+            assert found.server.asked[-1]["do"] == "free"
 
     run(check)

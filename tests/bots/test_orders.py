@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chatward.faces.bots import orders
-from chatward.faces.bots.adapter import LaterError, Order
+from chatward.faces.bots.adapter import LaterError, Order, RefusedError
 from chatward.faces.bots.metrics import Metrics
 from chatward.faces.bots.orders import Carrier, order_of, target_of
 from chatward.faces.bots.rates import Rate
@@ -28,7 +28,7 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 class Platform:
-    """Notes what it is asked, and when; puts off the first orders of those whose message is in *later*."""
+    """Notes what it is asked, and when; puts off the first orders of those whose message is in *later*, and refuses those in *refused*."""
 
     platform = "test"
     clears = False
@@ -37,6 +37,7 @@ class Platform:
         self.asked: list[tuple[str, float]] = []
         self.rate = rate
         self.later = later or {}
+        self.refused: set[str] = set()
 
     def serves(self, community: str) -> bool:
         return community == "here"
@@ -48,6 +49,8 @@ class Platform:
         self.asked.append((order.message, time.monotonic()))
         if order.message in self.later:
             raise LaterError(self.later.pop(order.message))
+        if order.message in self.refused:
+            raise RefusedError("no")
         return ""
 
 
@@ -186,3 +189,48 @@ def test_orders_of_a_pruned_decision_go_with_it(tmp_path: Path) -> None:
         assert outbox.counts()["due"] == 3
         assert ledger.prune(datetime.now(UTC) + timedelta(days=2)) == 3
         assert sum(outbox.counts().values()) == 0
+
+
+def test_what_a_refused_timeout_would_have_taken_away_is_deleted(tmp_path: Path) -> None:
+    async def check() -> None:
+        with Ledger.open(str(tmp_path / "ledger.db"), SECRET) as ledger:
+            outbox = Outbox(ledger)
+            platform = Platform()
+            platform.clears, platform.refused = True, {"m2"}
+            metrics = Metrics("test", lambda: 0.0, lambda: 0.0)
+            carrier = Carrier(platform, outbox, lambda: metrics, print)  # type: ignore[arg-type]
+            made = recorded(ledger, outbox, 3)
+            made[2] = replace(made[2], action="timeout", seconds=60)
+            carrier.add([(one, time.monotonic()) for one in made], datetime.now(UTC))
+            task = asyncio.create_task(carrier.run())
+            while outbox.counts()["done"] < 2 or outbox.counts()["refused"] < 1:
+                await asyncio.sleep(0.02)
+            task.cancel()
+            await asyncio.wait([task])
+            assert [message for message, _ in platform.asked] == ["m2", "m0", "m1"]
+
+    run(check)
+
+
+def test_what_is_put_off_is_due_again_and_can_be_taken_back(tmp_path: Path) -> None:
+    async def check() -> None:
+        with Ledger.open(str(tmp_path / "ledger.db"), SECRET) as ledger:
+            outbox = Outbox(ledger)
+            platform = Platform(None, {"m0": 1.5, "m1": 7200.0})
+            metrics = Metrics("test", lambda: 0.0, lambda: 0.0)
+            said: list[str] = []
+            carrier = Carrier(platform, outbox, lambda: metrics, said.append)  # type: ignore[arg-type]
+            first, second, third = recorded(ledger, outbox, 3)
+            task = asyncio.create_task(carrier.run())
+            carrier.add([(one, time.monotonic()) for one in (first, second, third)], datetime.now(UTC))
+            # One that waits keeps no other waiting, and one that would wait for longer than an hour is given up.
+            while outbox.counts()["done"] < 1 or outbox.counts()["due"] < 1 or outbox.counts()["stale"] < 1:
+                await asyncio.sleep(0.02)
+            assert said == [f"delete of decision {second.decision} in here was put off for too long: given up"]
+            assert outbox.withdraw(first.decision, "by Op", datetime.now(UTC))
+            await asyncio.sleep(2)
+            task.cancel()
+            await asyncio.wait([task])
+            assert sorted(message for message, _ in platform.asked) == ["m0", "m1", "m2"]
+
+    run(check)

@@ -71,11 +71,12 @@ def test_an_order_goes_its_way_and_is_forgotten(ledger: Ledger) -> None:
         (first, "due", TARGET),
         (third, "due", TARGET),
     ]
-    assert outbox.turn([first, second], [], NOW) == {first, second}
-    assert outbox.turn([first, second], [], NOW) == set(), "never sent twice"
-    outbox.finish([(third, "undone", "by Op")], NOW)
+    assert outbox.turn([first, second], [], [], NOW) == {first, second}
+    assert outbox.turn([first, second], [], [], NOW) == set(), "never sent twice"
+    assert outbox.turn([first], [], [first, third], NOW) == {first}, "the platform had put it off"
+    assert outbox.withdraw(third, "by Op", NOW) and not outbox.withdraw(first, "by Op", NOW)
     later = NOW + timedelta(seconds=5)
-    assert outbox.turn([third], [(first, "done", ""), (second, "refused", "why \ud800")], later) == set()
+    assert outbox.turn([third], [(first, "done", ""), (second, "refused", "why \ud800")], [], later) == set()
     assert outbox.unfinished(lambda space: True) == []
     carried = outbox.of(second)
     assert carried is not None

@@ -62,6 +62,6 @@ def test_what_the_network_says_is_told_on_one_line() -> None:
 
 def test_roles_are_the_badges() -> None:
     assert roles({"badges": "lead_moderator/1,subscriber/12"}) == ("lead_moderator", "moderator", "subscriber")
-    assert roles({"badges": "broadcaster/1", "mod": "0"}) == ("broadcaster",)
+    assert roles({"badges": "broadcaster/1", "mod": "0"}) == ("broadcaster", "moderator")
     assert roles({"mod": "1"}) == ("moderator",) and roles({}) == ()
     assert len(roles({"badges": ",".join(f"badge{i}/1" for i in range(1000))})) == 20

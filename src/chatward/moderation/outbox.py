@@ -1,10 +1,10 @@
 """What is still to be done about decided messages, in the record's own database, so that neither a crash nor a restart does anything twice.
 
-    due ──▶ sent ──▶ done | refused
-      └───────┴────▶ doubtful | stale
+    due ◀─▶ sent ──▶ done | refused | doubtful
+     └─────▶ stale | undone
 
 An order is added in the transaction that records its decision, and marked as sent, on the disk, before the platform is asked. Whoever is killed in between leaves it `sent`: whether the platform did it nobody
-can tell, and so it is `doubtful` after a restart, told to people and never repeated. What is still `due` then is done, unless it is `stale`.
+can tell, and so it is `doubtful` after a restart, told to people and never repeated. What is still `due` then is done, unless it is `stale`. Where the platform says that it did nothing, for now, an order is due again.
 """
 
 from __future__ import annotations
@@ -92,18 +92,27 @@ class Outbox:
         if rows:
             connection.execute(sa.insert(orders), rows)
 
-    def turn(self, ids: Sequence[str], outcomes: Sequence[tuple[str, str, str]], now: datetime) -> set[str]:
+    def turn(
+        self,
+        ids: Sequence[str],
+        outcomes: Sequence[tuple[str, str, str]],
+        again: Sequence[str],
+        now: datetime,
+    ) -> set[str]:
         """In one transaction, record how orders went, and mark others as sent; return those that were.
 
-        ids: decisions whose orders are to be sent: the ones that are still due are marked, and never done again. outcomes: as for `finish`.
+        ids: decisions whose orders are to be sent: the ones that are still due are marked, and not done again. outcomes: as for `finish`. again: of which the platform said that it did nothing: they are due again.
         """
         marked: set[str] = set()
         with self._database.writing([""]) as connection:
             _finish(connection, outcomes, now)
+            for part in _parts(again):
+                mine = sa.and_(orders.c.decision.in_(part), orders.c.state == "sent")
+                connection.execute(sa.update(orders).where(mine).values(state="due"))
             for part in _parts(ids):
-                chosen = sa.and_(orders.c.decision.in_(part), orders.c.state == "due")
-                marked.update(connection.execute(sa.select(orders.c.decision).where(chosen)).scalars())
-                connection.execute(sa.update(orders).where(chosen).values(state="sent", at=to_us(now)))
+                mine = sa.and_(orders.c.decision.in_(part), orders.c.state == "due")
+                marked.update(connection.execute(sa.select(orders.c.decision).where(mine)).scalars())
+                connection.execute(sa.update(orders).where(mine).values(state="sent", at=to_us(now)))
         return marked
 
     def finish(self, outcomes: Sequence[tuple[str, str, str]], now: datetime) -> None:

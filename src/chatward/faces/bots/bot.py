@@ -74,7 +74,7 @@ class Bot:
         self._strict = raid_policy and Moderator(in_force(raid_policy), ledger, detector.facts)
         self._quiet_strict = raid_policy and Moderator(rehearsal(raid_policy), ledger, detector.facts)
         self.outbox = Outbox(ledger)
-        self._queue = asyncio.Queue[Incoming](QUEUE)
+        self._queue = asyncio.Queue[tuple[Incoming, bool]](QUEUE)  # and whether it came in a raid
         self._carrier = Carrier(adapter, self.outbox, lambda: self.metrics, say)
         self.metrics = Metrics(
             adapter.platform, lambda: float(self._queue.qsize()), lambda: float(len(self._carrier))
@@ -82,7 +82,8 @@ class Bot:
         self._commands = Commands(adapter, ledger, self.outbox, self.last_order, lambda: self.acts)
         self._orders = OrderedDict[str, Order]()
         self._last: dict[str, str] = {}
-        self._busy = False
+        self._busy = 0
+        self._late = 0
         self._stopping = False
         self._begun: set[str] = set()
         self._answering: set[asyncio.Task[None]] = set()
@@ -100,7 +101,8 @@ class Bot:
 
     async def receive(self, message: Incoming) -> None:
         if self._stopping:
-            return  # as if it had ended already
+            self._late += 1
+            return
         if message.newcomer and self.raids.note(message.community, message.received):
             self.metrics.raids.inc()
             burst = self.raids.burst
@@ -108,7 +110,7 @@ class Bot:
             self.say(
                 f"{message.community} is raided ({burst.messages} messages of newcomers within {burst.seconds:g} s){stricter} until {burst.calm:g} s after it ends"
             )
-        await self._queue.put(message)
+        await self._queue.put((message, bool(self._strict) and self.raids.is_on(message.community)))
 
     def missed(self, community: str, why: str, count: int | None = None) -> None:
         self.metrics.missed.inc()
@@ -122,7 +124,7 @@ class Bot:
 
         Raises PlatformError where the platform can't be used, and LedgerError where the record can't; an outage of either is waited for.
         """
-        await self._carrier.resume(self._community)
+        await self._carrier.resume(self._community, self.acts)
         reading = asyncio.create_task(self.adapter.run(self))
         inside = [
             asyncio.create_task(work)
@@ -135,7 +137,16 @@ class Bot:
             self._stopping = True
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._drained([reading, *inside]), _DRAIN_SECONDS)
+            self._tell_what_is_left()
             await _cancel([reading, *inside, *self._answering])
+
+    def _tell_what_is_left(self) -> None:
+        if lost := self._queue.qsize() + self._busy + self._late:
+            self.missed("", "the bot ended before they were decided", lost)
+        if self._carrier.waiting:
+            self.say(
+                f"{self._carrier.waiting:,} orders are left to carry out: the next start does it within an hour"
+            )
 
     async def _drained(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
         while (self._queue.qsize() or self._busy or len(self._carrier)) and not any(
@@ -146,19 +157,19 @@ class Bot:
     async def _decide_all(self) -> None:
         while True:
             batch = [await self._queue.get()]
-            self._busy = True
+            self._busy = len(batch)
             while len(batch) < BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            said = [message for message in batch if not self._is_command(message)]
+            self._busy = len(batch)
+            said = [one for one in batch if not self._is_command(one[0])]
             # Each by the policy that holds there now: two transactions at most, or three in a raid.
-            raided, calm = _split(
-                said, lambda message: bool(self._strict) and self.raids.is_on(message.community)
-            )
+            raided = [message for message, in_raid in said if in_raid]
+            calm = [message for message, in_raid in said if not in_raid]
             for messages, in_raid in ((raided, True), (calm, False)):
                 if messages:
                     orders, now = await self._decided(messages, in_raid)
                     self._carrier.add(orders, now)
-            self._busy = False
+            self._busy = 0
 
     async def _decided(
         self, messages: list[Incoming], in_raid: bool
@@ -227,7 +238,8 @@ class Bot:
             for message, answer in zip(messages, answers, strict=True):
                 if not isinstance(answer, ConflictError) and not answer.repeated:
                     decision = answer.decision
-                    if decision.enforced and decision.action in DONE:
+                    # Both: a rehearsal's decisions are never in force, but by a clock that is years wrong.
+                    if self.acts and decision.enforced and decision.action in DONE:
                         orders.append((_order(answer, message), message.received))
             due = [(order.decision, self.space(order.community), target_of(order)) for order, _ in orders]
             self.outbox.add(connection, due, now)

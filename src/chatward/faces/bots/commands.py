@@ -100,7 +100,11 @@ class Commands:
             sender = await self._adapter.find(community, command.about)
             if sender is None:
                 return None, None, f"Nobody here is called {command.about!r}."
-        entry = await asyncio.to_thread(latest, self._ledger, space, sender, only_standing=only_standing)
+        entry = None
+        if only_standing and sender:
+            entry = await asyncio.to_thread(self._in_effect, space, sender)
+        if entry is None:
+            entry = await asyncio.to_thread(latest, self._ledger, space, sender, only_standing=only_standing)
         if entry is None:
             whom = f"about {command.about}" if command.about else "here"
             return (
@@ -110,6 +114,18 @@ class Commands:
             )
         order = self._last_order(community, entry.id)
         return entry, sender or (order.sender if order else None), ""
+
+    def _in_effect(self, space: str, sender: str) -> Entry | None:
+        """Return the ban or timeout that keeps *sender* from writing now: who is to be freed is freed of that, whatever else was deleted since."""
+        chosen = {"only_standing": True, "only_enforced": True}
+        for actions in (("ban",), ("timeout",)):
+            entry = latest(self._ledger, space, sender, actions=actions, **chosen)
+            if entry is None:
+                continue
+            lasts = timedelta(seconds=entry.decision.seconds or 0)
+            if entry.decision.action == "ban" or entry.decision.decided_at + lasts > datetime.now(UTC):
+                return entry
+        return None
 
     async def _why(self, command: Command) -> str:
         entry, _, nothing = await self._found(command, only_standing=False)
@@ -124,13 +140,30 @@ class Commands:
         back = " A moderator took it back." if entry.overturned and "taken back" not in went else ""
         return f"{whose}: {would}{_DONE[decision.action]} {ago} ago. {decision.reason}{went}{back} ({entry.id})"
 
-    async def _settled(self, decision: str) -> None:
-        """Wait for what is being carried out just now, or it would be undone before it is done."""
+    async def _withdrawn(self, entry: Entry, sender: str | None, by: str) -> bool:
+        """Keep what isn't carried out yet from being so: the order of *entry*, and of its sender every timeout and ban. Return whether that of *entry* wasn't.
+
+        What is being asked for just now is waited for, some seconds, or it would be undone before it is done.
+        """
+        note = f"by {by}"
         for _ in range(_SETTLE_TRIES):
-            carried = await asyncio.to_thread(self._outbox.of, decision)
-            if carried is None or carried.state != "sent":
-                return
+            left = await asyncio.to_thread(self._outbox.unfinished, lambda space: space == entry.space)
+            mine = [
+                due
+                for due in left
+                if due.decision == entry.id
+                or (due.target.get("sender") == sender and due.target.get("action") in ("timeout", "ban"))
+            ]
+            withdrawn = False
+            for due in mine:
+                done = await asyncio.to_thread(self._outbox.withdraw, due.decision, note, datetime.now(UTC))
+                withdrawn |= done and due.decision == entry.id
+            if withdrawn:
+                return True
+            if all(due.state == "due" for due in mine):
+                return False
             await asyncio.sleep(_SETTLE_SECONDS)
+        return False
 
     async def _undo(self, command: Command) -> str:
         entry, sender, nothing = await self._found(command, only_standing=True)
@@ -141,12 +174,11 @@ class Commands:
         by = command.message.name[:200] or "a moderator"
         if not entry.decision.enforced:
             done = "it was only decided, so nothing is to be lifted"
-        elif await asyncio.to_thread(self._outbox.withdraw, entry.id, f"by {by}", now):
+        elif await self._withdrawn(entry, sender, by):
             done = "it wasn't carried out yet, and won't be"
         elif action in ("timeout", "ban"):
             if sender is None:
                 return f"Whom the last {action} was about isn't remembered: name them, as in !undo NAME"
-            await self._settled(entry.id)
             order = self._last_order(command.message.community, entry.id) or _order(entry, command, sender)
             # The platform first: a verdict that took strikes back while the ban stood would say more than was done.
             done = await self._adapter.undo(replace(order, sender=sender))

@@ -43,7 +43,9 @@ class Options:
 
 def say(sentence: str) -> None:
     """Tell whoever runs the bot, on standard error."""
-    print(f"chatward: {sentence}", file=sys.stderr, flush=True)
+    # Who listened may have gone, or a log's disk be full: that is no reason to leave a chat alone.
+    with suppress(OSError, ValueError):
+        print(f"chatward: {sentence}", file=sys.stderr, flush=True)
 
 
 class _Door:

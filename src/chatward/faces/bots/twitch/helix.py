@@ -9,7 +9,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -33,6 +33,9 @@ _AGAIN: Final = "docs/twitch.md says how"
 
 class NotAskedError(PlatformError):
     """The request surely had no effect: it never got there, or only its token was looked at."""
+
+
+_NEVER: Final = 10**9  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ class Helix:
             user_id=body["user_id"],
             client_id=body["client_id"],
             scopes=frozenset(str(scope) for scope in scopes) if isinstance(scopes, list) else frozenset(),
-            expires_in=float(ends) if isinstance(ends, int | float) else 0.0,
+            expires_in=float(min(ends, _NEVER)) if isinstance(ends, int | float) else 0.0,
         )
 
     async def renew(self, used: Secret) -> None:
@@ -216,7 +219,12 @@ class Helix:
         limit = answer.headers.get("Ratelimit-Limit", "")
         if limit.isdecimal() and 0 < int(limit) != self.points.count and len(limit) < 8:
             self.points.resize(int(limit))
-        return answer
+        # Whole, before it is cut for people: half a token would be no less of one.
+        return (
+            answer
+            if answer.ok
+            else replace(answer, body={"message": self._safe(str(answer.body.get("message", "")))})
+        )
 
     async def _fetch(
         self,

@@ -153,7 +153,7 @@ class Session:
 
     async def _one(self, line: Line) -> None:
         if line.command == "PING":
-            self.write(f"PONG :{line.text}")
+            self.write(f"PONG :{line.text}".replace("\r", " "))
         elif line.command == "001":
             self.welcome.set()
         elif line.command == "RECONNECT":
