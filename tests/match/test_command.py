@@ -59,6 +59,18 @@ def test_a_file(run: Run, tmp_path: Path) -> None:
         line.split()[-5:] == ["6", "-", "-", "3", "3"] for line in lines if line.startswith("salt merchant")
     )
     assert "First flagged: 6:01 salt merchant (Earthshaker): uninstall the game you noob  toxic 95 %" in lines
+    at = lines.index("The most severe of the others:")
+    assert [line.split()[0] for line in lines[at - 1 : at + 5]] == [
+        "First",
+        "The",
+        "6:09",
+        "29:06",
+        "21:40",
+        "23:22",
+    ]
+    assert lines[at - 2].startswith(
+        "Flagged: sure enough that this model wrongly flags about 10 of 1,000 clean lines"
+    )
     assert lines[-1] == "Wrote match-7100000001.html"
     assert not (tmp_path / "cache" / "chatward").exists(), "a file needs no cache"
 
@@ -220,6 +232,11 @@ def test_a_parse_is_asked_for_once(run: Run, api: Api) -> None:
             "'x.json' is the match that is read: give another name to what is written",
         ),
         (
+            ("x.json", "--out", "-"),
+            2,
+            "--out writes the page to a file, and '-' is none: give it a name, as only --json takes -",
+        ),
+        (
             ("x.json", "--out", "no/x.html"),
             50,
             "'no/x.html' can't be written (No such file or directory): write to another folder",
@@ -257,6 +274,10 @@ def test_a_players_last_matches(run: Run, api: Api, tmp_path: Path) -> None:
     assert lines[0] == "salt merchant · 2 of the last 3 matches parsed"
     assert [line.split()[-5:] for line in lines if line.startswith("together")] == [["7", "1", "-", "3", "3"]]
     assert any("not parsed" in line for line in lines if line.startswith("12"))
+    at = lines.index("The most severe flagged lines:")
+    assert lines[at + 1].startswith(
+        "  match 11, 6:01 salt merchant (Earthshaker): uninstall the game you noob  "
+    )
     values = json.loads((tmp_path / "here" / "p.json").read_text(encoding="utf-8"))
     assert (values["player"], values["account_id"], values["matches"], values["parsed"]) == (
         "salt merchant",
@@ -276,6 +297,7 @@ def test_a_players_last_matches(run: Run, api: Api, tmp_path: Path) -> None:
     assert hidden.returncode == 0
     assert here(tmp_path) == {"p.json", "p.html", "player-hidden.html"}
     held = hidden.stdout + (tmp_path / "here" / "player-hidden.html").read_text(encoding="utf-8")
+    assert "  match 1, 6:01 Dire 4 (Earthshaker): uninstall" in hidden.stdout
     assert not [told for told in ("salt", "1008", "2026", "match 11") if told in held]
     assert api.paths().count("/matches/11") == 1
 

@@ -39,7 +39,13 @@ def hostile() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def reports() -> dict[str, Report]:
     detector = Detector.load(threads=1)
-    values = {"match": match(), "hostile": hostile(), "many": many(), "quiet": match(chat=())}
+    values = {
+        "match": match(),
+        "hostile": hostile(),
+        "many": many(),
+        "quiet": match(chat=()),
+        "wheel": match(chat=((5, 0, 75),)),
+    }
     return {name: judge(read_match(value, "it"), detector) for name, value in values.items()}
 
 
@@ -54,6 +60,8 @@ def files(reports: dict[str, Report], tmp_path_factory: pytest.TempPathFactory) 
         Entry(7100000009, None, "Axe", None, None, None),
     ]
     pages["history"] = history_page(History(1008, HOSTILE, False, tuple(entries), found.model))
+    twice = [entries[0], Entry(7100000005, None, "", None, found.players[8], found, flagged)]
+    pages["hidden"] = history_page(History(1008, "salt merchant", True, tuple(twice), found.model))
     for name, page in pages.items():
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
     return {name: folder / f"{name}.html" for name in pages}
@@ -87,6 +95,9 @@ def show(browser: Any, files: dict[str, Path]) -> Iterator[Any]:  # noqa: F811
 
 def test_it_tells_the_match(show: Any) -> None:
     page = show("match")
+    assert page.locator(".means").inner_text() == (
+        "Flagged: sure enough that this model wrongly flags about 10 of 1,000 clean lines; a label alone is wrong more often."
+    )
     assert page.title() == "Match 7100000001: who said what when · chatward"
     assert page.locator("h1").inner_text() == "Radiant victory"
     assert page.locator(".tiles").inner_text().split("\n")[0] == "27"
@@ -206,6 +217,17 @@ def test_the_timeline_is_seen(show: Any, options: Any, kind: str) -> None:
         assert box["x"] <= place["x"] <= box["x"] + box["width"]
         assert place["width"] > 6
     assert chart.locator("text").first.evaluate("e => e.getBoundingClientRect().height") >= 10
+    texts = chart.locator("text:not(.minute)").all_text_contents()
+    assert texts == [
+        *("Radiant", "Axe", "Pudge", "Crystal Maiden", "Juggernaut", "Invoker"),
+        *("Dire", "Anti-Mage", "Shadow Fiend", "Lion", "Earthshaker", "Mars"),
+    ]
+    # Nothing is drawn through who it is.
+    edges = chart.locator("text:not(.minute)").evaluate_all(
+        "all => all.map(e => e.getBoundingClientRect().right)"
+    )
+    lines = chart.locator("path").evaluate_all("all => all.map(e => e.getBoundingClientRect().left)")
+    assert max(edges) < min(lines)
     chart.locator("a").first.click()
     assert page.url.endswith("#l10")
 
@@ -226,6 +248,13 @@ def test_three_thousand_lines_stay_usable(show: Any, files: dict[str, Path]) -> 
 def test_a_match_without_chat(show: Any) -> None:
     page = show("quiet")
     assert page.locator(".calm").inner_text() == "Nobody typed anything in this match."
+    assert page.locator("h2").all_inner_texts() == ["RADIANT", "DIRE", "In short", "Who"]
+    assert page.locator("script, svg.timeline, .filters, .means").count() == 0
+
+
+def test_a_match_of_the_chat_wheel_alone(show: Any) -> None:
+    page = show("wheel")
+    assert page.locator(".lines > li").count() == 1
     assert page.locator("svg.timeline:visible").count() == 1
 
 
@@ -238,3 +267,13 @@ def test_a_players_matches(show: Any) -> None:
         "OpenDota hasn't read the replays of 1 match of 2, so its chat isn't known and isn't counted."
     )
     assert page.locator(".lines > li").count() == 3
+    assert {at.inner_text() for at in page.locator(".channel").all()} == {"match 7100000001"}
+    assert "10 of 1,000 clean lines" in page.locator(".means").inner_text()
+
+
+def test_matches_are_told_apart_with_hidden_names(show: Any) -> None:
+    page = show("hidden")
+    rows = page.locator(".by-match tbody th").all_inner_texts()
+    assert [row.split("match ")[1] for row in rows] == ["1", "2"]
+    assert sorted(page.locator(".lines .channel").all_inner_texts()) == ["match 1"] * 3 + ["match 2"] * 3
+    assert "71000" not in page.content()

@@ -122,8 +122,8 @@ def test_hidden_names_are_nowhere(detector: Detector) -> None:
     values = match_json(report)
     texts = [line["text"] for line in values["lines"]]
     assert texts == [
-        "hi Radiant 2, i am Radiant 1",
-        "Kestrels fly, Radiant 1 does not",
+        "hi Radiant 2, i am Radiant 1 or Dire 2",
+        "Radiant 1 or Dire 2 fly, Radiant 1 or Dire 2 does not",
         "Radiant 5 is Radiant 4?",
         "look at Radiant 2, Radiant 2 and match (match)",
         RUDE + " Dire 5",
@@ -135,8 +135,7 @@ def test_hidden_names_are_nowhere(detector: Detector) -> None:
     assert (values["match_id"], values["started_at"], values["names_hidden"]) == (None, None, True)
     for held in (json.dumps(values, ensure_ascii=False), match_page(report)):
         for name in (*filter(None, NAMES), "7100000001", "1001", "2026"):
-            found = held.replace("Kestrels", "").casefold()
-            assert name.casefold() not in found, name
+            assert name.casefold() not in held.casefold(), name
     shown = judged(detector, *chat)
     assert [j.prediction for j in report.lines] == [j.prediction for j in shown.lines], (
         "what was typed is judged"
@@ -150,28 +149,6 @@ def test_a_flagged_word_that_is_a_name_is_hidden_too(detector: Detector) -> None
     assert report.lines[0].flagged
     assert "".join(text for text, _ in pieces(report.lines[0], report.names)) == "shut up Dire 1 noob"
     assert "idiot" not in json.dumps(match_json(report)) + match_page(report)
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "shown"),
-    [
-        ("Ali", "alı ALI Alice", "Dire 1 Dire 1 Alice"),
-        ("Straße", "die straße hier", "die Dire 1 hier"),
-        ("x.*", "x.* xyz", "Dire 1 xyz"),
-        ("(=^.^=)", "gg (=^.^=)!", "gg Dire 1!"),
-    ],
-)
-def test_names_of_all_kinds_are_masked(detector: Detector, name: str, text: str, shown: str) -> None:
-    value = match(chat=((0, 0, text),))
-    value["players"][5]["personaname"] = name
-    assert match_json(judge(read_match(value, "it"), detector, True))["lines"][0]["text"] == shown
-
-
-def test_one_name_for_two_and_names_that_are_letters(detector: Detector) -> None:
-    value = match(chat=((0, 0, "a gg"),))
-    value["players"][5]["personaname"] = "a"
-    report = judge(read_match(value, "it"), detector, True)
-    assert match_json(report)["lines"][0]["text"] == "a gg"
 
 
 def test_without_a_threshold_it_says_what_flagged_means(detector: Detector, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def match(
 
     OpenDota is asked at most 60 times a minute and 3,000 times a day, and matches it has parsed are fetched once. A key in OPENDOTA_API_KEY is sent along.
     """
-    _check(source, player, last, request_parse)
+    _check(source, player, last, request_parse, out, json_out)
     with needs("match", "`chatward match`"):
         from chatward.faces.match.as_json import history_json, match_json
         from chatward.faces.match.page import history_page, match_page
@@ -123,7 +123,14 @@ def match(
         console.print(line, soft_wrap=True, markup=False)
 
 
-def _check(source: str | None, player: int | None, last: int | None, request_parse: bool) -> None:
+def _check(
+    source: str | None,
+    player: int | None,
+    last: int | None,
+    request_parse: bool,
+    out: Path | None,
+    json_out: str | None,
+) -> None:
     if source is None and player is None:
         raise UsageError("no match: give a file, a match's number, or --player with an account id")
     if source is not None and player is not None:
@@ -132,6 +139,13 @@ def _check(source: str | None, player: int | None, last: int | None, request_par
         raise UsageError("--last counts the matches of a player: give --player with an account id")
     if request_parse and player is not None:
         raise UsageError("--request-parse is for one match: give its number instead of --player")
+    if out == Path("-"):
+        raise UsageError(
+            "--out writes the page to a file, and '-' is none: give it a name, as only --json takes -"
+        )
+    same = out is not None and json_out and os.path.realpath(out) == os.path.realpath(json_out)
+    if out and same and not _is_device(out):
+        raise UsageError(f"--out and --json both name {str(out)!r}: give each a file of its own")
 
 
 class _Client:
@@ -215,14 +229,19 @@ def _stem(found: Match, source: str, hide_names: bool) -> str:
 
 
 def _written(path: Path, text: str, source: str | None) -> list[str]:
-    """Write *path* whole or not at all, and return a line that says so."""
+    """Write *path*, a file whole or not at all, and return a line that says so."""
     if source and path.exists() and Path(source).exists() and path.samefile(source):
         raise UsageError(f"{str(path)!r} is the match that is read: give another name to what is written")
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    # A link stays one, and a device or a pipe is written to: replacing it would make a file of it.
+    target = Path(os.path.realpath(path))
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
+        if _is_device(path):
+            path.write_text(text, encoding="utf-8", newline="\n")
+            return [f"Wrote {path}"]
         try:
             partial.write_text(text, encoding="utf-8", newline="\n")
-            partial.replace(path)
+            partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
@@ -230,6 +249,10 @@ def _written(path: Path, text: str, source: str | None) -> list[str]:
             f"{str(path)!r} can't be written ({error.strerror}): write to another folder"
         ) from None
     return [f"Wrote {path}"]
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _console(error: bool) -> Console:

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from chatward.faces.match.history import History, worst
 from chatward.faces.match.match import TEAMS, clock
-from chatward.faces.match.report import Judged, Report, Sums
-from chatward.schema import LABELS
+from chatward.faces.match.report import Judged, Report, Sums, flagged_means
+from chatward.schema import LABELS, Threshold
 
 _LONGEST = 160
 _SHOWN = 5
@@ -37,13 +37,16 @@ def show_match(console: Console, report: Report) -> None:
         if player.team is None:
             _row(table, report.players[index], Text(printable(report.names.of(index))), Text("didn't play"))
     console.print(table)
+    _means(console, report.total, report.threshold)
     if report.first is None:
         console.print("No line is flagged" if report.total.lines else "Nobody typed anything", soft_wrap=True)
         return
     console.print(Text.assemble(("First flagged: ", "bold"), _said(report, report.first)), soft_wrap=True)
-    for judged in report.worst(_SHOWN):
-        if judged.number != report.first.number:
-            console.print(Text.assemble("               ", _said(report, judged)), soft_wrap=True)
+    others = [judged for judged in report.worst(_SHOWN + 1) if judged.number != report.first.number][:_SHOWN]
+    if others:
+        console.print(Text("The most severe of the others:", style="bold"))
+    for judged in others:
+        console.print(Text.assemble("  ", _said(report, judged)), soft_wrap=True)
 
 
 def show_history(console: Console, history: History) -> None:
@@ -55,15 +58,20 @@ def show_history(console: Console, history: History) -> None:
             Text("The chat of the others isn't known, and isn't counted.", style="yellow"), soft_wrap=True
         )
     table = _table("match", "hero")
-    for place, entry in enumerate(history.entries, 1):
-        name = f"{place}" if history.hidden else f"{entry.number}"
+    for entry in history.entries:
+        name = history.match_name(entry).removeprefix("match ")
         result = "" if entry.won is None else " (won)" if entry.won else " (lost)"
         _row(table, entry.sums, Text(name), Text(entry.hero + result))
     _row(table, history.total, Text("together", style="bold"), Text())
     console.print(table)
-    for entry, judged in worst(history.entries, _SHOWN):
+    _means(console, history.total, history.threshold)
+    found = worst(history.entries, _SHOWN)
+    if found:
+        console.print(Text("The most severe flagged lines:", style="bold"))
+    for entry, judged in found:
         if entry.report:
-            console.print(Text.assemble(f"{entry.hero}: ", _said(entry.report, judged)), soft_wrap=True)
+            where = f"  {history.match_name(entry)}, "
+            console.print(Text.assemble(where, _said(entry.report, judged)), soft_wrap=True)
 
 
 def printable(text: str) -> str:
@@ -78,6 +86,11 @@ def _table(first: str, second: str) -> Table:
     for name in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     return table
+
+
+def _means(console: Console, total: Sums, threshold: Threshold | None) -> None:
+    if total.lines:
+        console.print(Text(flagged_means(threshold), style="dim"), soft_wrap=True)
 
 
 def _row(table: Table, sums: Sums | None, *names: Text) -> None:

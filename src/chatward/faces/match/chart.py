@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Final
+from unicodedata import east_asian_width
 
 from markupsafe import Markup, escape
 
@@ -12,6 +15,7 @@ from chatward.faces.match.report import Judged, Report
 from chatward.schema import LABELS
 
 _ROW: Final = 19
+_HEAD: Final = 17
 _AXIS: Final = 24
 _STEPS: Final = (1, 2, 5, 10, 15, 20, 30, 60, 120, 240)
 """Minutes between the marks of the axis."""
@@ -22,10 +26,10 @@ _SHAPES: Final = {
 }
 
 
-def timeline(report: Report, width: int, named: bool) -> Markup:
+def timeline(report: Report, width: int, narrow: bool) -> Markup:
     """Return the timeline, *width* units wide, which are pixels where it is shown in full.
 
-    named: a name stands before each row; else only the teams'. Lines that the match clock doesn't place are left out.
+    narrow: for a phone, with less room for who it is before each row. Lines that the match clock doesn't place are left out.
     """
     match = report.match
     told = [judged for judged in report.lines if judged.line.at is not None]
@@ -34,30 +38,28 @@ def timeline(report: Report, width: int, named: bool) -> Markup:
     teams = [t for t in (RADIANT, DIRE) if any(p.team == t for p in match.players)]
     order = [i for team in teams for i, p in enumerate(match.players) if p.team == team]
     others = [i for i, p in enumerate(match.players) if p.team is None]
-    left, right = (178, 14) if named else (10, 10)
-    head = 0 if named else 17
+    indent, left, right, longest = (8, 100, 10, 14) if narrow else (12, 178, 14, 24)
     rows: dict[int, float] = {}
     parts: list[str] = []
     y = 4.0
     for team in [*teams, *([None] if others else [])]:
         members = [i for i in order if match.players[i].team == team] if team else others[:1]
         kind = team or "none"
-        tall = head + _ROW * len(members)
+        tall = (_HEAD if team else 0) + _ROW * len(members)
         parts.append(
             f'<rect class="lane {kind}" x="0" y="{y:g}" width="{width}" height="{tall + 6:g}" rx="8"/>'
         )
-        if not named:
-            parts.append(f'<text class="{kind}" x="{left}" y="{y + 15:g}">{(team or "others").title()}</text>')
+        if team:
+            parts.append(f'<text class="{kind} team" x="{indent}" y="{y + 16:g}">{team.title()}</text>')
         for place, player in enumerate(members):
-            rows[player] = y + 3 + head + _ROW * (place + 0.5)
-            if named:
-                name = report.names.of(player) if team else "others"
-                hero = match.players[player].hero if team else ""
-                # A hero is short and says who it is on sight; a name may be of any length and script.
-                shown = hero if hero and not report.names.hidden else f"{name} {hero}"
-                parts.append(
-                    f'<text class="{kind}" x="12" y="{rows[player] + 4:g}">{escape(_clipped(shown, 24))}</text>'
-                )
+            rows[player] = y + 3 + tall - _ROW * (len(members) - place - 0.5)
+            name = report.names.of(player) if team else "others"
+            hero = match.players[player].hero if team else ""
+            # A hero is short and says who it is on sight; a name may be of any length and script.
+            shown = hero if hero and (narrow or not report.names.hidden) else f"{name} {hero}".strip()
+            parts.append(
+                f'<text class="{kind}" x="{indent}" y="{rows[player] + 4:g}">{escape(_clipped(shown, longest))}</text>'
+            )
         y += tall + 14
     for player in others:
         rows[player] = rows[others[0]]
@@ -66,7 +68,7 @@ def timeline(report: Report, width: int, named: bool) -> Markup:
     def x_of(at: int) -> float:
         return round(left + (width - left - right) * (at - first) / max(last - first, 1), 1)
 
-    axis = _axis(first, last, (width - left - right) // (52 if named else 44), x_of, bottom)
+    axis = _axis(first, last, (width - left - right) // (44 if narrow else 52), x_of, bottom)
     marks = [_points(told, rows, x_of, wheel) for wheel in (True, False)]
     raised = "".join(_mark(j, rows[j.line.speaker], x_of, report) for j in told if _raised(j))
     says = (
@@ -75,7 +77,7 @@ def timeline(report: Report, width: int, named: bool) -> Markup:
     )
     height = bottom + _AXIS
     return Markup(
-        f'<svg class="timeline {"wide" if named else "narrow"}" viewBox="0 0 {width} {height:g}" role="img" '
+        f'<svg class="timeline {"narrow" if narrow else "wide"}" viewBox="0 0 {width} {height:g}" role="img" '
         f'aria-label="{escape(says)}">{"".join(parts)}{axis}{"".join(marks)}{raised}</svg>'
     )
 
@@ -117,4 +119,6 @@ def _axis(first: int, last: int, most: int, x_of: Callable[[int], float], bottom
 
 
 def _clipped(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """Return *text*, cut to *most* letters, of which those of Chinese, Japanese or Korean and emoji take the place of two."""
+    room = list(accumulate(1 + (east_asian_width(c) in "WF") for c in text))
+    return text if not room or room[-1] <= most else text[: bisect_right(room, most - 1)] + "…"

@@ -16,6 +16,7 @@ from chatward.faces.match.tables import hero_by_id
 if TYPE_CHECKING:
     from chatward.detection.detector import Detector
     from chatward.faces.match.api import OpenDota
+    from chatward.schema import Threshold
 
 MOST: Final = 100
 _DIRE_SLOTS: Final = 128
@@ -56,6 +57,16 @@ class History:
     def total(self) -> Sums:
         """Sums over `parsed`."""
         return summed(entry.sums for entry in self.entries if entry.sums)
+
+    @property
+    def threshold(self) -> Threshold | None:
+        """The model's threshold, as `Report.threshold`; None where no match is parsed, too."""
+        return next((entry.report.threshold for entry in self.entries if entry.report), None)
+
+    def match_name(self, entry: Entry) -> str:
+        """Return what the report calls a match: ``match 7100000001``, or ``match 2`` by its place from the newest where names are hidden."""
+        place = [other.number for other in self.entries].index(entry.number) + 1
+        return f"match {place if self.hidden else entry.number}"
 
     @property
     def title(self) -> str:

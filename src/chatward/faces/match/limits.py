@@ -45,18 +45,18 @@ class Limits:
     def _try(self, cost: int) -> float:
         """Count and return 0, or return the seconds after which to try again."""
         try:
-            with closing(sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)) as file:
+            with closing(sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)) as file, file:
                 file.execute("CREATE TABLE IF NOT EXISTS requests (at REAL NOT NULL)")
                 file.execute("BEGIN IMMEDIATE")
                 now = time.time()
                 midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
                 oldest = min(midnight.timestamp(), now - _MINUTE)
-                file.execute("DELETE FROM requests WHERE at < ? OR at > ?", (oldest, now + 1))
+                file.execute("DELETE FROM requests WHERE at < ?", (oldest,))
+                # The clock was set back. When they were made isn't known any more, so they count as made just now.
+                file.execute("UPDATE requests SET at = ? WHERE at > ?", (now, now))
                 (today,) = file.execute(
                     "SELECT COUNT(*) FROM requests WHERE at >= ?", (midnight.timestamp(),)
                 ).fetchone()
-                if self._daily and today + cost > PER_DAY:
-                    raise _used_up(midnight + timedelta(days=1))
                 recent = [
                     at
                     for (at,) in file.execute(
@@ -64,16 +64,17 @@ class Limits:
                     )
                 ]
                 over = len(recent) + cost - PER_MINUTE
-                if over > 0:
-                    return max(0.1, float(recent[over - 1]) + _MINUTE - now)
-                file.executemany("INSERT INTO requests VALUES (?)", [(now,)] * cost)
-                file.execute("COMMIT")
+                used_up = self._daily and today + cost > PER_DAY
+                if not used_up and over <= 0:
+                    file.executemany("INSERT INTO requests VALUES (?)", [(now,)] * cost)
         except sqlite3.Error as error:
             raise OpenDotaError(
                 f"{str(self._path)!r}, which counts the requests to OpenDota, can't be used ({error}): "
                 "delete it, or give another folder to --cache"
             ) from None
-        return 0.0
+        if used_up:
+            raise _used_up(midnight + timedelta(days=1))
+        return max(0.1, float(recent[over - 1]) + _MINUTE - now) if over > 0 else 0.0
 
 
 def _used_up(goes_on: datetime) -> OpenDotaError:

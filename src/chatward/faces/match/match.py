@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -14,6 +15,11 @@ TEAM: Final = "team"
 JOINERS: Final = "\u200c\u200d"
 STEAM_OFFSET: Final = 76561197960265728
 """A 64-bit Steam id minus this is the account id that OpenDota uses."""
+LONGEST: Final = 7 * 24 * 3600
+"""Seconds from the horn within which a time can be meant; further ones are damage."""
+MOST_OTHERS: Final = 100
+"""People who didn't play that are told apart; all further ones are one."""
+TOO_MANY: Final = f"More than {MOST_OTHERS} people wrote without playing. The further ones are shown as one, and their names aren't known here."
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +28,8 @@ class Player:
 
     team: one of `TEAMS`; None for a coach, a spectator or whoever else didn't play. place: 1 to 5 within the team; for those
     without one counted from 1 in order of their first line. name: empty where the profile is private. hero: as players call it, empty where it isn't known.
-    account: the 32-bit account id; None where it is private. bot: played by the computer.
+    account: the 32-bit account id; None where it is private. bot: played by the computer. pro_name: the name a professional is known by; empty for others.
+    aliases: further names, as the chat has them where *name* was changed since.
     """
 
     team: str | None
@@ -31,6 +38,8 @@ class Player:
     hero: str = ""
     account: int | None = None
     bot: bool = False
+    pro_name: str = ""
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,11 @@ def clock(seconds: int | None) -> str:
         return "?"
     minutes, rest = divmod(abs(seconds), 60)
     return f"{'-' if seconds < 0 else ''}{minutes}:{rest:02d}"
+
+
+def in_match(seconds: float) -> int | None:
+    """Return a time of the match clock in whole seconds, rounded down; None for what is no number or further away than `LONGEST`."""
+    return math.floor(seconds) if abs(seconds) <= LONGEST else None
 
 
 def plain(name: str) -> str:

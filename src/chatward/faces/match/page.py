@@ -13,7 +13,7 @@ from chatward.faces.match.chart import timeline
 from chatward.faces.match.history import History, worst
 from chatward.faces.match.match import DIRE, RADIANT, TEAM, clock
 from chatward.faces.match.names import Names
-from chatward.faces.match.report import ANSWERED_WITHIN, MOST_EXPLAINED, Judged, Report, pieces
+from chatward.faces.match.report import ANSWERED_WITHIN, MOST_EXPLAINED, Judged, Report, flagged_means, pieces
 from chatward.schema import LABELS
 
 LONGEST: Final = 600
@@ -31,13 +31,13 @@ def match_page(report: Report) -> str:
     match = report.match
     return _page(
         "match.html.j2",
-        "filter.js.j2",
+        "filter.js.j2" if report.lines else "",
         r=report,
         m=match,
         names=report.names,
         teams={team: [i for i, p in enumerate(match.players) if p.team == team] for team in (RADIANT, DIRE)},
         others=[i for i, p in enumerate(match.players) if p.team is None],
-        charts=[timeline(report, _WIDE, True), timeline(report, _NARROW, False)],
+        charts=[timeline(report, _WIDE, narrow=False), timeline(report, _NARROW, narrow=True)],
         speakers=sorted({judged.line.speaker for judged in report.lines}),
         channels=len({judged.line.channel for judged in report.lines if judged.line.wheel is None}) > 1,
     )
@@ -63,6 +63,7 @@ def _page(template: str, script: str, **context: Any) -> str:
         "kinds": _KINDS,
         "marks": _MARKS,
         "text_of": _text,
+        "flagged_means": flagged_means,
         "team_chat": TEAM,
         "answered_within": ANSWERED_WITHIN,
         "most_explained": MOST_EXPLAINED,

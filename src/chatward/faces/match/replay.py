@@ -16,13 +16,16 @@ from chatward.errors import MatchError
 from chatward.faces.match.match import (
     ALL,
     DIRE,
+    MOST_OTHERS,
     RADIANT,
     STEAM_OFFSET,
     TEAM,
+    TOO_MANY,
     Line,
     Match,
     Player,
     clock,
+    in_match,
     plain,
     written,
 )
@@ -37,7 +40,8 @@ _OTHERS: Final = {
     b"PBUFDEM\0": "a replay of Dota 2 before 2015 (Source 1)",
     b"HL2DEMO\0": "a demo of another game",
 }
-_MOST_BYTES: Final = 1 << 30
+MOST_BYTES: Final = 1 << 30
+"""Of a replay; they have some 100 MB."""
 _PIECE: Final = 1 << 14
 _TICKS: Final = 30
 """A second."""
@@ -84,7 +88,7 @@ def _unpacked(data: bytes, what: str) -> tuple[bytes, bool]:
         # Piece by piece, since what one call unpacked is lost where it comes upon damage.
         for at in range(0, len(data), _PIECE):
             held += unpacker.decompress(data[at : at + _PIECE])
-            if len(held) > _MOST_BYTES:
+            if len(held) > MOST_BYTES:
                 raise MatchError(
                     f"{what} unpacks to more than a gigabyte, which no replay has: give another file"
                 )
@@ -155,7 +159,7 @@ class _Found:
         elif kind == user.DOTA_UM_ChatMessage:
             said = user.CDOTAUserMsg_ChatMessage.FromString(payload)
             channel = _CHANNELS.get(said.channel_type, f"channel {said.channel_type}")
-            self._chat.append((tick, said.source_player_id, channel, written(said.message_text), None))
+            self._chat.append((tick, said.source_player_id, channel, written(_text(said.message_text)), None))
         elif kind == user.DOTA_UM_ChatWheel:
             wheel = user.CDOTAUserMsg_ChatWheel.FromString(payload)
             says, channel = wheel_phrase(wheel.chat_message_id)
@@ -187,8 +191,9 @@ class _Found:
         for tick, speaker, channel, text, wheel in self._chat:
             if not 0 <= speaker < _PLAYING:
                 if speaker not in others:
-                    others[speaker] = len(players)
-                    players.append(Player(None, len(others)))
+                    if len(others) <= MOST_OTHERS:
+                        players.append(Player(None, len(others) + 1))
+                    others[speaker] = len(players) - 1
                 speaker = others[speaker]
             lines.append(Line(self._clock.at(tick), speaker, channel, text, wheel))
         details = self._details
@@ -201,19 +206,20 @@ class _Found:
             players=tuple(players),
             lines=tuple(lines),
             source="replay",
-            notes=tuple(self._notes(whole)),
+            notes=(*self._notes(whole), *([TOO_MANY] if len(others) > MOST_OTHERS else [])),
             cut_short=not whole,
         )
 
     def _started(self, game: CGameInfo.CDotaGameInfo | None) -> datetime | None:
-        if not game or not game.end_time or self._clock.duration is None:
+        if not game or self._clock.duration is None or game.end_time <= self._clock.duration:
             return None
         return datetime.fromtimestamp(game.end_time - self._clock.duration, UTC)
 
     def _notes(self, whole: bool) -> Iterator[str]:
         if not whole:
             ends = self._clock.at(self.ticks[-1]) if self.ticks else None
-            yield f"The replay is cut short at {clock(ends)}: what was said later isn't in it." + (
+            where = "" if ends is None else f" at {clock(ends)}"
+            yield f"The replay is cut short{where}: what was said later isn't in it." + (
                 f" {_NO_NAMES}" if self.info is None else ""
             )
         if not self._clock.known:
@@ -235,25 +241,32 @@ class _Clock:
         return self._horn is not None
 
     def take(self, tick: int, seconds: float, began: bool, ended: bool) -> None:
+        if in_match(seconds) is None:
+            return
         if not self._ticks or tick > self._ticks[-1]:
             self._ticks.append(tick)
             self._seconds.append(seconds)
         if began and self._horn is None:
             self._horn = seconds
         if ended and self._horn is not None and self.duration is None:
-            self.duration = round(seconds - self._horn)
+            self.duration = in_match(max(0.0, seconds - self._horn) + 0.5)
 
-    def at(self, tick: int) -> int:
-        """Return the clock at *tick*, in seconds."""
+    def at(self, tick: int) -> int | None:
+        """Return the clock at *tick*, in seconds; None where damage makes it one that no match has."""
         if self._horn is None:
-            return tick // _TICKS
+            return in_match(tick / _TICKS)
         after = bisect_right(self._ticks, tick)
         if after == 0:
-            return int((self._seconds[0] - (self._ticks[0] - tick) / _TICKS - self._horn) // 1)
+            return in_match(self._seconds[0] - (self._ticks[0] - tick) / _TICKS - self._horn)
         runs = self._seconds[after - 1] + (tick - self._ticks[after - 1]) / _TICKS
         # In a pause ticks go on and the clock doesn't: it never passes the next entry's time.
         reads = min(runs, self._seconds[after]) if after < len(self._ticks) else runs
-        return int((reads - self._horn) // 1)
+        return in_match(reads - self._horn)
+
+
+def _text(value: str | bytes) -> str:
+    """Return a text of the game's; protobuf gives the bytes of one that isn't UTF-8."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _players(game: CGameInfo.CDotaGameInfo | None) -> list[Player]:
@@ -268,8 +281,8 @@ def _players(game: CGameInfo.CDotaGameInfo | None) -> list[Player]:
             Player(
                 team,
                 place % (_PLAYING // 2) + 1,
-                plain(found.player_name) if found else "",
-                hero_by_name(found.hero_name) if found else "",
+                plain(_text(found.player_name)) if found else "",
+                hero_by_name(plain(_text(found.hero_name))) if found else "",
                 account,
                 bool(found and found.is_fake_client),
             )

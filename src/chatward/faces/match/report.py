@@ -96,6 +96,16 @@ class Report:
         return sorted((j for j in self.lines if j.flagged), key=severity, reverse=True)[:most]
 
 
+def flagged_means(threshold: Threshold | None) -> str:
+    """Return a sentence that says what it takes for a line to be flagged."""
+    if threshold is None:
+        return "Flagged: each line labelled mild or toxic, as this model holds no threshold for a budget of wrong flags."
+    return (
+        f"Flagged: sure enough that this model wrongly flags about {threshold.budget:g} of 1,000 clean lines; "
+        "a label alone is wrong more often."
+    )
+
+
 def severity(judged: Judged | None) -> float:
     """Return the severity of a line's prediction (`Prediction.severity`); -1 where it has none."""
     return judged.prediction.severity if judged and judged.prediction else -1.0

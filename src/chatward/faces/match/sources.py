@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO
 
 from chatward.errors import DataNotFoundError, MatchError
 from chatward.faces.match.match import Match
-from chatward.faces.match.opendota import read_match
-from chatward.faces.match.replay import is_replay, read_replay
+from chatward.faces.match.opendota import MOST_JSON, read_match
+from chatward.faces.match.replay import MOST_BYTES, is_replay, read_replay
 
 STDIN = "-"
+_BEGINNING = 8
+"""Bytes by which a replay is known."""
 
 
 def number_of(source: str) -> int | None:
@@ -27,7 +29,7 @@ def read_source(source: str) -> Match:
     Raises DataNotFoundError, MatchError (or its MatchNotParsedError) or, for a replay without gem-dota, ModuleNotFoundError.
     """
     what = "standard input" if source == STDIN else repr(source)
-    data = _bytes(source)
+    data = _bytes(source, what)
     if is_replay(data):
         return read_replay(data, what)
     try:
@@ -40,11 +42,12 @@ def read_source(source: str) -> Match:
     return read_match(value, what)
 
 
-def _bytes(source: str) -> bytes:
-    if source == STDIN:
-        return cast(bytes, sys.stdin.buffer.read())
+def _bytes(source: str, what: str) -> bytes:
     try:
-        return Path(source).read_bytes()
+        if source == STDIN:
+            return _read(sys.stdin.buffer, what)
+        with Path(source).open("rb") as file:
+            return _read(file, what)
     except (FileNotFoundError, NotADirectoryError):
         raise DataNotFoundError(
             f"no file {source!r}, and it is no match's number: give a file, a number, or - for standard input"
@@ -55,3 +58,13 @@ def _bytes(source: str) -> bytes:
         raise MatchError(
             f"{source!r} can't be read ({error.strerror}): change its permissions, or give another file"
         ) from None
+
+
+def _read(file: BinaryIO, what: str) -> bytes:
+    """Read *file*, which may have no end, as far as a match may be long."""
+    beginning = file.read(_BEGINNING)
+    most, kind = (MOST_BYTES, "replay") if is_replay(beginning) else (MOST_JSON, "OpenDota match")
+    data = beginning + file.read(most)
+    if len(data) > most:
+        raise MatchError(f"{what} is larger than {most >> 20} MB, which no {kind} is: give another file")
+    return data

@@ -12,7 +12,7 @@ _TABLES: Final = Path(__file__).parent / "tables"
 
 def hero_by_id(number: object) -> str:
     """Return the name of hero *number*, as in "Anti-Mage"; empty where there is none yet, ``hero #999`` for one the table lacks."""
-    if not isinstance(number, int) or number <= 0:
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 1 << 31:
         return ""
     return _heroes()[0].get(number, f"hero #{number}")
 
