@@ -39,6 +39,7 @@ _PAUSES: Final = (0.5, 1, 2, 5, 10, 30)
 _LEAST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 30.0
 _HOLD: Final = 0.3
+_MOST_SILENCED: Final = 2000
 _Result = TypeVar("_Result")
 
 
@@ -275,7 +276,7 @@ class Carrier:
             if state == "done":
                 self._silenced[entry.sender] = silencer
                 self._silenced.move_to_end(entry.sender)
-                if len(self._silenced) > MOST_WAITING:
+                if len(self._silenced) > _MOST_SILENCED:
                     self._silenced.popitem(last=False)
         self._note_write()
         self._outcomes.append((entry.order.decision, state, note[:500]))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from chatward.detection.detector import Detector
 from chatward.errors import PortError
@@ -18,6 +20,9 @@ from chatward.faces.bots.raids import Burst
 from chatward.moderation.ledger import Ledger
 from chatward.moderation.opening import open_ledger
 from chatward.moderation.policy import Policy, read_policy
+
+_CACHE: Final = 1 << 13
+"""Different messages whose answers are remembered."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,12 @@ async def _work(
         threads=options.threads,
         agreement=options.agreement,
         precision=options.precision,
+        cache=_CACHE,
     )
     await asyncio.to_thread(detector.predict, ["gg wp", "warm up before the first message please"])
+    # The model and the libraries stay: going through them again would hold up a raid.
+    gc.collect()
+    gc.freeze()
     ledger = open_ledger(
         options.ledger,
         options.secret,
