@@ -201,7 +201,8 @@ class Bot:
         if not (in_raid and self._strict and self._quiet_strict):
             return self._decide_by(self._moderator, messages, now)
         quiet, acted = _split(
-            messages, lambda message: self._moderator.quiet_until(self.space(message.community)) > now
+            messages,
+            lambda message: not self.acts or self._moderator.quiet_until(self.space(message.community)) > now,
         )
         if quiet:  # first: nothing comes of it, so that nothing is lost where what follows must be tried again
             self._decide_by(self._quiet_strict, quiet, now)
