@@ -14,7 +14,7 @@ from chatward.faces.match.history import Entry, History
 from chatward.faces.match.opendota import read_match
 from chatward.faces.match.page import LONGEST, history_page, match_page
 from chatward.faces.match.report import Report, judge
-from tests.browser.conftest import CONTRAST, browser  # noqa: F401
+from tests.browser.conftest import CONTRAST
 from tests.match.made import HOSTILE, many, match
 
 pytestmark = pytest.mark.browser
@@ -68,7 +68,7 @@ def files(reports: dict[str, Report], tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def show(browser: Any, files: dict[str, Path]) -> Iterator[Any]:  # noqa: F811
+def show(browser: Any, files: dict[str, Path]) -> Iterator[Any]:
     """Open a page; afterwards: its own file was all that was asked for, and the console is empty."""
     contexts: list[Any] = []
     asked: list[str] = []
