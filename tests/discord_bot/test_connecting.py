@@ -133,6 +133,7 @@ def test_a_gateway_that_hangs_up_is_not_hammered(discord: Peer) -> None:
             discord.gateway.hello_only = False
             discord.say(server, "after")
             await until(lambda: heard.texts == ["after"])
+            await until(lambda: "connected to Discord again" in heard.said)
             assert heard.gaps == []
             assert [sentence for sentence in heard.said if " as " not in sentence] == [
                 "no connection to Discord can be made, or none lasts: trying on, after 0.4 s at most",
