@@ -12,10 +12,11 @@ from pathlib import Path
 from chatward.moderation.ledger import Ledger
 from chatward.moderation.outbox import Outbox
 from chatward.moderation.senders import read_secret
+from tests.bots.program import program, wait
 from tests.twitch.helix import LOGIN, helix, number_of
 from tests.twitch.ircd import ircd, speaker
 from tests.twitch.relay import relay
-from tests.twitch.test_program import Files, program, wait
+from tests.twitch.test_program import Files
 
 TOXIC = "uninstall you stupid donkey"
 POLICY = """

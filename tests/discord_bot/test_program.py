@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from tests.conftest import OFFLINE, Run
+from tests.bots.program import program, wait
+from tests.conftest import Run
 from tests.discord_bot.peer import TOKEN, Peer, limited
 from tests.discord_bot.world import MANAGE_MESSAGES, Server
 
@@ -44,32 +39,6 @@ def arguments(api: str, folder: Path, *more: object) -> list[str]:
     record = ["--ledger", folder / "bot.db", "--raid-policy", "none", "--threads", "1"]
     options = ["--token-file", token, "--policy", policy, "--api", api, *record, *more]
     return ["bot", "discord", *map(str, options)]
-
-
-@contextmanager
-def program(given: list[str], folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Start it; yield it and the file of what it says."""
-    said = folder / "said"
-    with said.open("ab") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "chatward", *given],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **OFFLINE},
-        )
-    try:
-        yield process, said
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait(timeout=30)
-
-
-def wait(met: Callable[[], object], said: Path, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < end, said.read_text(encoding="utf-8")
-        time.sleep(0.02)
 
 
 def community(discord: Peer) -> tuple[Server, str]:

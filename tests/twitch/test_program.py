@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import OFFLINE, Run
+from tests.bots.program import program, wait
+from tests.conftest import Run
 from tests.twitch.helix import CLIENT_ID, CLIENT_SECRET, LOGIN, REFRESH, TOKEN, Helix, helix, number_of
 from tests.twitch.ircd import ircd, speaker
 from tests.twitch.relay import Relay, relay
@@ -65,32 +61,6 @@ def files(tmp_path: Path) -> Files:
 def peer() -> Iterator[Helix]:
     with helix({"alpha", "beta", "joe", "ann", LOGIN}) as one:
         yield one
-
-
-@contextmanager
-def program(arguments: list[str], folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Start it; yield it and the file of what it says."""
-    said = folder / "said"
-    with said.open("ab") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "chatward", *arguments],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **OFFLINE},
-        )
-    try:
-        yield process, said
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait(timeout=30)
-
-
-def wait(met: Callable[[], object], said: Path, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < end, said.read_text()
-        time.sleep(0.02)
 
 
 def test_from_a_message_to_what_is_done_about_it_and_back(peer: Helix, files: Files) -> None:

@@ -79,7 +79,7 @@ class Bot:
         self.metrics = Metrics(
             adapter.platform, lambda: float(self._queue.qsize()), lambda: float(len(self._carrier))
         )
-        self._commands = Commands(adapter, ledger, self.outbox, self.last_order, lambda: self.acts)
+        self._commands = Commands(adapter, ledger, self.outbox, self.last_order)
         self._orders = OrderedDict[str, Order]()
         self._last: dict[str, str] = {}
         self._busy = 0

@@ -55,7 +55,7 @@ class Command:
 
 
 class Commands:
-    """Answers moderators. last_order: the order of a decision, or of a community's last one, as far as it is remembered. acts: whether anything is carried out."""
+    """Answers moderators. last_order: the order of a decision, or of a community's last one, as far as it is remembered."""
 
     def __init__(
         self,
@@ -63,13 +63,11 @@ class Commands:
         ledger: Ledger,
         outbox: Outbox,
         last_order: Callable[[str, str | None], Order | None],
-        acts: Callable[[], bool],
     ) -> None:
         self._adapter = adapter
         self._ledger = ledger
         self._outbox = outbox
         self._last_order = last_order
-        self._acts = acts
 
     def read(self, message: Incoming) -> Command | None:
         """Return the command that *message* is; None where it is none, or its sender is no moderator."""

@@ -54,6 +54,3 @@ class Raids:
         ended = [community for community in self._raided if self._known[community].until <= now]
         self._raided.difference_update(ended)
         return ended
-
-    def __len__(self) -> int:
-        return len(self._raided)
