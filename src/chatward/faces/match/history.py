@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from chatward.faces.match.api import OpenDota
     from chatward.schema import Threshold
 
-MOST: Final = 100
 _DIRE_SLOTS: Final = 128
 
 
