@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import onnxruntime as ort
 
 from chatward.errors import ModelIntegrityError
+from chatward.runtime import ort
 from chatward.schema import LABELS
 
 if TYPE_CHECKING:

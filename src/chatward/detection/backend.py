@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import onnxruntime as ort
 from tokenizers import AddedToken, Tokenizer
 
 from chatward import artifact
 from chatward.detection.graph_file import names_other_files
 from chatward.errors import ModelIntegrityError, UsageError
+from chatward.runtime import ort
 from chatward.schema import LABELS
 
 if TYPE_CHECKING:

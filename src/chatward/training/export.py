@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import onnxruntime as ort
 import torch
 
 from chatward.errors import ParityError
 from chatward.evaluation.metrics import macro_f1
+from chatward.runtime import ort
 from chatward.schema import LABELS
 from chatward.training.calibrate import softmax
 from chatward.training.config import Parity

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import helper, numpy_helper
 
 from chatward.errors import ParityError
+from chatward.runtime import ort
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
