@@ -25,11 +25,15 @@
     │   └── NothingComparedError ............ 36   422   not one of the models could be measured
     ├── MessageTypeError (a TypeError too) .. 40   422   a message that isn't a string
     ├── OutputError ......................... 50   500   a result that can't be written
+    │   └── OutputBusyError ................. 51   409   another job is writing it
     ├── MissingExtraError ................... 60   501   an optional dependency isn't installed
     ├── PortError ........................... 61   500   the web page's port is taken
     ├── HubError ............................ 70   502   the Hub can't be reached, refuses or breaks off
     │   └── HubAccessError .................. 71   403   no token, or one that may not do this
     ├── OpenDotaError ....................... 72   502   OpenDota can't be reached, refuses, or its limit is used up
+    ├── StoreError .......................... 73   502   an object store that can't be reached, or refuses
+    │   └── StoreAccessError ................ 74   403   no rights to it, or wrong ones
+    ├── EngineError ......................... 75   502   a cluster that can't be reached, or that lost the work
     ├── PolicyError ......................... 80   422   a wrong key or value in a moderation policy
     ├── LedgerError ......................... 81   500   a record that can't be used
     │   ├── LedgerUnavailableError .......... 82   503   its database can't be reached
@@ -42,8 +46,10 @@
     │   ├── ForbiddenError .................. 89   403   an API key that may not do this
     │   ├── TooLargeError ................... 90   413   a body, batch or message over its limit
     │   └── BusyError ....................... 91   429   more than can be answered now, or than the key may ask
-    └── PlatformError ....................... 92   502   a chat platform that can't be reached, or refuses
-        └── PlatformAccessError ............. 93   403   no token for it, a wrong one, or one that may not do this
+    ├── PlatformError ....................... 92   502   a chat platform that can't be reached, or refuses
+    │   └── PlatformAccessError ............. 93   403   no token for it, a wrong one, or one that may not do this
+    └── StreamError ......................... 94   502   a stream's server that can't be reached, or refuses
+        └── StreamAccessError ............... 95   403   a wrong password for it, or a user who may not do this
 
 Codes 0, 1, 2 and 130 keep their usual meaning: success, unforeseen failure, wrong usage, Ctrl-C.
 """
@@ -182,6 +188,11 @@ class OutputError(ChatwardError):
     exit_code = 50
 
 
+class OutputBusyError(OutputError):
+    exit_code = 51
+    http_status = 409
+
+
 class MissingExtraError(ChatwardError):
     """An optional dependency is missing; the message names the extra that brings it.
 
@@ -213,6 +224,21 @@ class HubAccessError(HubError):
 
 class OpenDotaError(ChatwardError):
     exit_code = 72
+    http_status = 502
+
+
+class StoreError(ChatwardError):
+    exit_code = 73
+    http_status = 502
+
+
+class StoreAccessError(StoreError):
+    exit_code = 74
+    http_status = 403
+
+
+class EngineError(ChatwardError):
+    exit_code = 75
     http_status = 502
 
 
@@ -293,4 +319,14 @@ class PlatformError(ChatwardError):
 
 class PlatformAccessError(PlatformError):
     exit_code = 93
+    http_status = 403
+
+
+class StreamError(ChatwardError):
+    exit_code = 94
+    http_status = 502
+
+
+class StreamAccessError(StreamError):
+    exit_code = 95
     http_status = 403

@@ -1,35 +1,52 @@
-"""`chatward score`: a CSV, JSONL or Parquet file of any size."""
+"""`chatward score`: chat of any size, in CSV, JSONL or Parquet."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from chatward.faces.cli.options import AgreementOption, ModelOption, PrecisionOption, ThreadsOption
-from chatward.schema import SEVERITY
+from chatward.errors import UsageError
+from chatward.faces.cli.options import (
+    AgreementOption,
+    CountryOption,
+    ModelOption,
+    PrecisionOption,
+    PueOption,
+)
+from chatward.faces.cli.score_job import EngineName, FormatName, How, is_job, score_job
+from chatward.faces.cli.score_words import counted, say, say_who, show_counts
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from chatward.detection.detector import Detector
     from chatward.faces.tables.rows import Reader
     from chatward.faces.tables.scoring import Tally
     from chatward.schema import Threshold
 
-_COLOURS = ("green", "yellow", "red")
 # Python's own is 5 ms, about what a worker takes in the models: it would wait as long again for its turn. In seconds.
 _TURN: Final = 0.0005
 
 
 def score(
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="File to score: .csv, .jsonl (or .ndjson) or .parquet.")
+        str,
+        typer.Argument(
+            metavar="IN",
+            help="What to score: a .csv, .jsonl (or .ndjson) or .parquet file; a folder of such files; a pattern in quotes, as 'logs/*/chat-*.csv'; or any of these "
+            "at an object store, as s3://bucket/chat/ or gs://bucket/chat/.",
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(help="File to write; its ending says which of the three formats it will have.")
+        str,
+        typer.Option(
+            help="File to write, whose ending says which of the three formats it will have; for more than one file, or at an object store, a folder that isn't there yet."
+        ),
     ],
     text_column: Annotated[
         str | None,
@@ -47,15 +64,77 @@ def score(
             "N is a budget the model holds: 10, 5, 1 or 0.1 in the one that ships with chatward.",
         ),
     ] = None,
+    engine: Annotated[
+        EngineName,
+        typer.Option(
+            help='What does the work: this process, or workers on Ray (the "ray" extra), of this machine or of a cluster.'
+        ),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|auto",
+            help="Ray cluster to join; if left out, Ray is started on this machine for the job.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Workers on Ray, each with a model of its own and --threads cores; as many as there are cores for if left out.",
+            min=1,
+        ),
+    ] = None,
+    kind: Annotated[
+        FormatName | None,
+        typer.Option("--format", help="Format of the files in the folder OUT; each its own if left out."),
+    ] = None,
     model: ModelOption = None,
-    threads: ThreadsOption = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads to use; all cores if left out, on Ray 1 for each worker.", min=1),
+    ] = None,
     agreement: AgreementOption = 1.0,
     precision: PrecisionOption = None,
+    country: CountryOption = None,
+    pue: PueOption = 1.0,
 ) -> None:
-    """Score a file: its columns unchanged, plus label, p_non_toxic, p_mild_toxicity and p_toxic; and flagged, if asked for.
+    """Score chat: its columns unchanged, plus label, p_non_toxic, p_mild_toxicity and p_toxic; and flagged, if asked for.
 
-    Rows that can't be read go to OUT.rejects.jsonl, with line number, reason and raw text, so that rows in = rows out + rejects. Blank lines in CSV and JSONL aren't rows. OUT appears only when it is complete.
+    Of a file, rows that can't be read go to OUT.rejects.jsonl, with line number, reason and raw text, so that rows in = rows out + rejects. Blank lines in CSV and JSONL aren't rows. OUT appears only when it is complete.
+
+    More than a file is a job: OUT is a folder of the same names (large files in parts), with _manifest.json, and _rejects.jsonl where something couldn't be read. A job that was stopped goes on where it was, by the same command.
     """
+    how = How(engine, address, workers, threads, kind, country, pue)
+    if engine == "local" and (address is not None or workers is not None):
+        raise UsageError("--address and --workers are for Ray: add --engine ray, or leave them out")
+    if is_job(source, out, how):
+        from chatward.faces.batch.part import Settings
+
+        settings = Settings(text_column, budget, model, threads, agreement, precision)
+        score_job(source, out, settings, how)
+        return
+    if kind is not None:
+        raise UsageError(
+            f"--format {kind} is for folders: the end of --out {out!r} says which format it will have"
+        )
+    _score_file(
+        Path(source),
+        Path(out),
+        text_column,
+        budget,
+        lambda: _load(model, threads, agreement, precision),
+    )
+
+
+def _load(model: str | None, threads: int | None, agreement: float, precision: str | None) -> Detector:
+    from chatward.detection.detector import Detector
+
+    return Detector.load(model, threads=threads, agreement=agreement, precision=precision)
+
+
+def _score_file(
+    source: Path, out: Path, text_column: str | None, budget: float | None, load: Callable[[], Detector]
+) -> None:
     from chatward.faces.tables.formats import format_of, open_reader
     from chatward.faces.tables.outputs import Outputs
     from chatward.faces.tables.scoring import score_rows
@@ -65,9 +144,7 @@ def score(
         format_of(out)
         outputs = Outputs(out, source)
         with _Bar(reader) as bar:
-            from chatward.detection.detector import Detector
-
-            detector = Detector.load(model, threads=threads, agreement=agreement, precision=precision)
+            detector = load()
             threshold = None if budget is None else detector.thresholds[budget]
             bar.scoring()
             sys.setswitchinterval(_TURN)  # this process has nothing else to do
@@ -77,11 +154,7 @@ def score(
         reader.close()
     _summarise(bar.console, out, out.with_name(outputs.rejects.name), tally, seconds, threshold)
     if detector.agreement < 1 and tally.rows:
-        share = f"{100 * tally.fast / tally.rows:.1f} %"
-        bar.console.print(
-            f"The fast model answered {share}, at an agreement of {detector.agreement:g} with the full one",
-            soft_wrap=True,
-        )
+        say_who(bar.console, tally.fast, tally.rows, detector.agreement)
 
 
 class _Bar:
@@ -136,44 +209,18 @@ class _Bar:
 def _summarise(
     console: Console, out: Path, rejects: Path, tally: Tally, seconds: float, threshold: Threshold | None
 ) -> None:
-    """Say what came of it in plain lines, the same on a terminal and in a log."""
-    from rich.text import Text
-
-    def say(*parts: str | tuple[str, str]) -> None:
-        console.print(Text.assemble(*parts), soft_wrap=True)
-
     rows = tally.rows
     if rows:
         pace = f"in {seconds:,.{1 if seconds >= 10 else 2}f} s, {rows / max(seconds, 1e-9):,.0f} messages/s"
-        say(("Scored ", "bold"), (f"{_counted(rows, 'row')} ", "bold"), f"{pace} -> {out}")
-        width = len(f"{max(tally.counts.values()):,}")
-        for (label, count), colour in zip(tally.counts.items(), _COLOURS, strict=True):
-            say((f"  {label:<14}", colour), f"{count:>{width},}  {100 * count / rows:5.1f} %")
-        if threshold:
-            share = 100 * tally.flagged / rows
-            say(
-                (f"  {'flagged':<14}", "bold"),
-                f"{tally.flagged:>{width},}  {share:5.1f} %  {_words(threshold)}",
-            )
+        say(console, ("Scored ", "bold"), (f"{counted(rows, 'row')} ", "bold"), f"{pace} -> {out}")
     elif tally.rejects:
-        say(("No row could be read: ", "bold"), f"{out} has the columns and no rows")
+        say(console, ("No row could be read: ", "bold"), f"{out} has the columns and no rows")
     else:
-        say(("No rows to score: ", "bold"), f"{out} has the columns and no rows")
-    if tally.truncated:
-        say(f"{_counted(tally.truncated, 'message')} too long for the model; only the beginning counted")
+        say(console, ("No rows to score: ", "bold"), f"{out} has the columns and no rows")
+    show_counts(console, tally.counts, tally.flagged, threshold, tally.truncated)
     if tally.rejects:
-        say((f"{_counted(tally.rejects, 'row')} not read", "bold yellow"), f"; line and reason in {rejects}")
-
-
-def _words(threshold: Threshold) -> str:
-    fewest, most = threshold.wrong_flags
-    flags = "flag" if threshold.budget == 1 else "flags"
-    source = "extrapolated from" if threshold.extrapolated else "counted on"
-    return (
-        f"where {SEVERITY} is {threshold.threshold:.6f} or more: for {threshold.budget:g} wrong {flags} per 1,000 clean "
-        f"messages (95 % interval {fewest:.2g} to {most:.2g}; {source} {threshold.lines:,} lines)"
-    )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+        say(
+            console,
+            (f"{counted(tally.rejects, 'row')} not read", "bold yellow"),
+            f"; line and reason in {rejects}",
+        )

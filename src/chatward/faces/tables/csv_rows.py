@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from chatward.errors import DataError, EmptyDataError, MissingColumnError
 from chatward.faces.tables.lines import LineFile, not_utf8, split_end, too_long
+from chatward.faces.tables.places import RemoteFile
 from chatward.faces.tables.rows import (
     ROW_BYTES,
     Block,
@@ -23,6 +24,7 @@ from chatward.faces.tables.rows import (
     Kind,
     Reader,
     Reject,
+    Span,
     TextRow,
     added_columns,
     added_values,
@@ -47,7 +49,7 @@ class CsvReader:
 
     format: Format = "csv"
 
-    def __init__(self, path: Path, text_column: str | None, added: Sequence[str]) -> None:
+    def __init__(self, path: Path | RemoteFile, text_column: str | None, added: Sequence[str]) -> None:
         """Open *path* and read its header; raises NotUtf8Error, EmptyDataError, MissingColumnError, DataError."""
         self._path = path
         self._lines = LineFile(path)
@@ -75,10 +77,38 @@ class CsvReader:
     def close(self) -> None:
         self._lines.close()
 
-    def blocks(self) -> Iterator[Block]:
-        yield from in_blocks(self._records(), lambda cells: cells)
-        if self._rows and self._undecodable == self._rows and self._bad_byte:
+    def blocks(self, span: Span | None = None) -> Iterator[Block]:
+        if span is not None:
+            self._lines.go_to(span.start, span.before)
+            self._credit = self._credit if span.credit is None else span.credit
+        end = None if span is None else span.end
+        yield from in_blocks(self._records(end), lambda cells: cells)
+        if span is None and self._rows and self._undecodable == self._rows and self._bad_byte:
             raise not_utf8(self._path, *self._bad_byte)
+
+    def spans(self, size: int, rows: int) -> Iterator[Span]:
+        lines = self._lines
+        begin = (lines.offset, lines.number, self._credit)
+        some = False
+        first_bad: tuple[int, int] | None = None
+        while line := lines.read():
+            if line.strip(b"\r\n"):
+                self._bad_byte = None
+                if b'"' in line or len(line) > ROW_BYTES:
+                    self._record(line)
+                else:  # a row by itself, as `_record` would find
+                    self._credit = self._more_credit(line)
+                    if not some:
+                        self._decoded(line, lines.number)
+                some = some or self._bad_byte is None
+                first_bad = first_bad or self._bad_byte
+            if lines.offset - begin[0] >= size:
+                yield Span(begin[0], lines.offset, begin[1], credit=begin[2])
+                begin = (lines.offset, lines.number, self._credit)
+        if lines.offset > begin[0]:
+            yield Span(begin[0], lines.offset, begin[1], credit=begin[2])
+        if first_bad and not some:
+            raise not_utf8(self._path, *first_bad)
 
     def _pick(self, wanted: str | None, added: Sequence[str]) -> str:
         try:
@@ -113,10 +143,10 @@ class CsvReader:
         self.header = self._lines.bom + body
         return cells
 
-    def _records(self) -> Iterator[TextRow | Reject]:
+    def _records(self, end_at: int | None) -> Iterator[TextRow | Reject]:
         width = len(self.columns)
         first_bad: tuple[int, int] | None = None
-        while line := self._lines.read():
+        while (end_at is None or self._lines.offset < end_at) and (line := self._lines.read()):
             if not line.strip(b"\r\n"):
                 continue
             start = self._lines.number
@@ -150,7 +180,7 @@ class CsvReader:
             return [], first, too_long()
         lines = self._lines
         back = (lines.offset, lines.number)
-        self._credit = min(_LOOK_AGAIN * ROW_BYTES, self._credit + _LOOK_AGAIN * len(first))
+        self._credit = self._more_credit(first)
         reach = len(first) + min(ROW_BYTES, self._credit)
         raw = bytearray(first)
 
@@ -172,6 +202,9 @@ class CsvReader:
                 lines.go_to(*back)
             return [], first, _explained(str(error))
 
+    def _more_credit(self, line: bytes) -> int:
+        return min(_LOOK_AGAIN * ROW_BYTES, self._credit + _LOOK_AGAIN * len(line))
+
     def _decoded(self, line: bytes, number: int) -> str:
         try:
             return line.decode("utf-8")
@@ -186,11 +219,13 @@ class CsvWriter:
     Values of other formats: strings as they are, null as an empty cell, all else as JSON.
     """
 
-    def __init__(self, path: Path, reader: Reader, threshold: Threshold | None) -> None:
+    def __init__(self, path: Path, reader: Reader, threshold: Threshold | None, headed: bool = True) -> None:
         self._file = path.open("wb")
         self._threshold = threshold
         self._native = isinstance(reader, CsvReader)
         added = ("," + ",".join(added_columns(threshold is not None))).encode()
+        if not headed:
+            return
         if isinstance(reader, CsvReader):
             self._file.write(reader.header + added + reader.newline)
         else:

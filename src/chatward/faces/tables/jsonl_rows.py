@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 
 from chatward.errors import DataError, EmptyDataError
 from chatward.faces.tables.lines import LineFile, not_utf8, too_long
+from chatward.faces.tables.places import RemoteFile
 from chatward.faces.tables.rows import (
     ROW_BYTES,
     TEXT_COLUMNS,
@@ -22,6 +23,7 @@ from chatward.faces.tables.rows import (
     Kind,
     Reader,
     Reject,
+    Span,
     TextRow,
     added_columns,
     added_values,
@@ -44,7 +46,7 @@ class JsonlReader:
 
     format: Format = "jsonl"
 
-    def __init__(self, path: Path, text_column: str | None, added: Sequence[str]) -> None:
+    def __init__(self, path: Path | RemoteFile, text_column: str | None, added: Sequence[str]) -> None:
         """Open *path* and find the text column; raises NotUtf8Error, EmptyDataError, MissingColumnError, DataError."""
         self._path = path
         self._lines = LineFile(path)
@@ -83,7 +85,12 @@ class JsonlReader:
         self.columns = list(kinds)
         self.kinds = [_column_kind(seen - {"null"}) for seen in kinds.values()]
 
-    def blocks(self) -> Iterator[Block]:
+    def surveyed(self, columns: list[str], kinds: list[Kind]) -> None:
+        """Take what an earlier `survey` of the same file found."""
+        self._surveyed = True
+        self.columns, self.kinds = columns, kinds
+
+    def blocks(self, span: Span | None = None) -> Iterator[Block]:
         known = set(self.columns)
 
         def values(rows: list[dict[str, Any]]) -> list[list[Any]]:
@@ -91,7 +98,17 @@ class JsonlReader:
                 raise DataError(f"{str(self._path)!r} changed while it was being read: run again")
             return [[row.get(name) for name in self.columns] for row in rows]
 
-        return in_blocks(self._records(), values)
+        return in_blocks(self._records(span), values)
+
+    def spans(self, size: int, rows: int) -> Iterator[Span]:
+        self._lines.rewind()
+        start, before = self._lines.offset, 0
+        for _ in self._raw_lines():
+            if self._lines.offset - start >= size:
+                yield Span(start, self._lines.offset, before)
+                start, before = self._lines.offset, self._lines.number
+        if self._lines.offset > start:
+            yield Span(start, self._lines.offset, before)
 
     def _find_text_column(self, wanted: str | None) -> str:
         names = TEXT_COLUMNS if wanted is None else (wanted,)
@@ -126,15 +143,18 @@ class JsonlReader:
             f"write one object a line, for example with `jq -c '{cure}'`"
         )
 
-    def _raw_lines(self) -> Iterator[bytes]:
+    def _raw_lines(self, span: Span | None = None) -> Iterator[bytes]:
         """Yield from the start every line that holds something; its number is that of the lines."""
-        self._lines.rewind()
-        while raw := self._lines.read():
+        if span is None:
+            self._lines.rewind()
+        else:
+            self._lines.go_to(span.start, span.before)
+        while (span is None or self._lines.offset < span.end) and (raw := self._lines.read()):
             if not raw.isspace():
                 yield raw
 
-    def _records(self) -> Iterator[TextRow | Reject]:
-        for raw in self._raw_lines():
+    def _records(self, span: Span | None = None) -> Iterator[TextRow | Reject]:
+        for raw in self._raw_lines(span):
             row = self._record(raw)
             yield row if isinstance(row, TextRow) else self._reject(raw, row)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from chatward.errors import DataError, NotUtf8Error
+from chatward.faces.tables.places import RemoteFile
 from chatward.faces.tables.rows import ROW_BYTES
 
 BOM: Final = b"\xef\xbb\xbf"
@@ -32,12 +33,13 @@ class LineFile:
     bom: the byte order mark the file starts with, or nothing; no line holds it.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open *path*. Raises NotUtf8Error for UTF-16 or UTF-32, DataError for what isn't text."""
+    def __init__(self, path: Path | RemoteFile) -> None:
+        """Open *path*. Raises NotUtf8Error for UTF-16 or UTF-32, DataError for what isn't text, StoreError for an object store's own trouble."""
         self.path = path
         try:
-            self._file = path.open("rb")
-            self.size = os.fstat(self._file.fileno()).st_size
+            self._file: IO[bytes] = path.open("rb")
+            self.size = self._file.seek(0, os.SEEK_END)
+            self._file.seek(0)
             head = self._file.read(len(BOM) + 1)
         except OSError as error:
             raise self._unreadable(error) from None
@@ -95,7 +97,7 @@ def split_end(line: bytes) -> tuple[bytes, bytes]:
     return body, line[len(body) :]
 
 
-def not_utf8(path: Path, line: int, byte: int) -> NotUtf8Error:
+def not_utf8(path: Path | RemoteFile, line: int, byte: int) -> NotUtf8Error:
     """The error for a file of which no row can be decoded, seen first at *byte* on *line*."""
     return NotUtf8Error(
         f"{str(path)!r} isn't UTF-8 (byte 0x{byte:02x} on line {line}): "

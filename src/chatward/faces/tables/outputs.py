@@ -9,8 +9,34 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from chatward.errors import OutputError, UsageError
+from chatward.errors import OutputBusyError, OutputError, UsageError
 from chatward.faces.tables.rows import Reject
+
+
+def locked(path: Path) -> IO[bytes] | None:
+    """Make *path* if it isn't there, and return it, locked until it is closed or the process ends; None where another process has it. Raises OSError.
+
+    Where the system has no such locks (Windows), nothing is locked.
+    """
+    while True:
+        file = path.open("ab")
+        try:
+            import fcntl
+        except ModuleNotFoundError:
+            return file
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        except BaseException:
+            file.close()
+            raise
+        # Who had it may have renamed or deleted it meanwhile: then this lock is of a file that has gone.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
 
 
 class Outputs:
@@ -39,6 +65,7 @@ class Outputs:
         self._rejects_partial = real.with_name(self.rejects.name + ".partial")
         self._real = real
         self._rejects_file: IO[str] | None = None
+        self._lock: IO[bytes] | None = None
         for path in (real, self.partial, self.rejects, self._rejects_partial):
             if path.exists() and path.samefile(source):
                 raise UsageError(
@@ -58,6 +85,15 @@ class Outputs:
             )
 
     def __enter__(self) -> Outputs:
+        """Raises OutputBusyError where another program is writing the same OUT, and OutputError."""
+        try:
+            self._lock = locked(self.partial)
+        except OSError as error:
+            raise self.failed(error) from None
+        if self._lock is None:
+            raise OutputBusyError(
+                f"{str(self.out)!r} is being written by another program: wait for it, or give another name to --out"
+            )
         return self
 
     def __exit__(
@@ -67,13 +103,19 @@ class Outputs:
         for path in (self.partial, self._rejects_partial):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.close()
 
     def reject(self, rejects: Iterable[Reject]) -> None:
         """Add *rejects* to their file, which is made with the first. Raises OSError."""
         for reject in rejects:
-            if self._rejects_file is None:
-                self._rejects_file = self._rejects_partial.open("w", encoding="utf-8", newline="\n")
-            self._rejects_file.write(reject.as_json() + "\n")
+            self.reject_lines(reject.as_json() + "\n")
+
+    def reject_lines(self, lines: str) -> None:
+        """Add *lines* of that file as they stand. Raises OSError."""
+        if self._rejects_file is None:
+            self._rejects_file = self._rejects_partial.open("w", encoding="utf-8", newline="\n")
+        self._rejects_file.write(lines)
 
     def commit(self) -> None:
         """Give the finished files their names; an earlier run's rejects go. Raises OSError."""

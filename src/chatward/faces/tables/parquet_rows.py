@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chatward.errors import DataError, EmptyDataError, MissingExtraError
+from chatward.faces.tables.places import RemoteFile
 from chatward.faces.tables.rows import (
     ADDED_COLUMNS,
     BLOCK_BYTES,
@@ -18,6 +19,7 @@ from chatward.faces.tables.rows import (
     Kind,
     Reader,
     Reject,
+    Span,
     as_cell,
     pick_text_column,
     refuse_doubles,
@@ -34,18 +36,19 @@ class ParquetReader:
 
     format: Format = "parquet"
 
-    def __init__(self, path: Path, text_column: str | None, added: Sequence[str]) -> None:
-        """Open *path*; raises MissingExtraError, EmptyDataError, MissingColumnError, DataError."""
+    def __init__(self, path: Path | RemoteFile, text_column: str | None, added: Sequence[str]) -> None:
+        """Open *path*; raises MissingExtraError, EmptyDataError, MissingColumnError, DataError, StoreError."""
         self._pa = _pyarrow("scoring a Parquet file")
         import pyarrow.parquet as pq
 
         self._path = path
         self.position = 0
-        if path.stat().st_size == 0:
+        if (path.stat().st_size if isinstance(path, Path) else path.size) == 0:
             raise EmptyDataError(f"{str(path)!r} is empty, without even a Parquet footer: write it again")
         try:
             # Buffered, so that a large row group is not read whole.
-            self._file = pq.ParquetFile(path, buffer_size=_READ_BUFFER, pre_buffer=False)
+            source = path if isinstance(path, Path) else path.open("rb")
+            self._file = pq.ParquetFile(source, buffer_size=_READ_BUFFER, pre_buffer=False)
             self.schema = self._file.schema_arrow
         except (self._pa.ArrowException, OSError) as error:
             raise self._damaged(error) from None
@@ -70,8 +73,18 @@ class ParquetReader:
     def close(self) -> None:
         self._file.close()
 
-    def blocks(self) -> Iterator[Block]:
-        for batch in self._batches():
+    def spans(self, size: int, rows: int) -> Iterator[Span]:
+        start = before = held = 0
+        for group in range(self._file.num_row_groups):
+            held += self._file.metadata.row_group(group).num_rows
+            if held >= rows or group + 1 == self._file.num_row_groups:
+                yield Span(start, group + 1, before, held)
+                start, before, held = group + 1, before + held, 0
+
+    def blocks(self, span: Span | None = None) -> Iterator[Block]:
+        self.position = 0 if span is None else span.before
+        groups = range(self._file.num_row_groups) if span is None else range(span.start, span.end)
+        for batch in self._batches(groups):
             table = self._pa.Table.from_batches([batch])
             texts = self._texts(table.column(self.text))
             messages, kept, rejects = [], [], []
@@ -89,9 +102,9 @@ class ParquetReader:
             self.position += len(texts)
             yield Block(messages, table, self._values_of(table), rejects)
 
-    def _batches(self) -> Iterator[Any]:
+    def _batches(self, groups: range) -> Iterator[Any]:
         try:
-            for group in range(self._file.num_row_groups):
+            for group in groups:
                 about = self._file.metadata.row_group(group)
                 row_bytes = about.total_byte_size // max(1, about.num_rows) + 1
                 rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // row_bytes))

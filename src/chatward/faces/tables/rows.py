@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
-from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from chatward.errors import DataError, MissingColumnError, UsageError
@@ -73,6 +72,21 @@ class Block:
     rejects: list[Reject] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of a file's rows that can be read by itself.
+
+    start, end: where it begins and ends, in bytes; of a Parquet file, in row groups. before: lines before it, or rows.
+    rows: how many it has; None where only reading would tell. credit: of `CsvReader`, for quotes that don't close.
+    """
+
+    start: int
+    end: int
+    before: int = 0
+    rows: int | None = None
+    credit: int | None = None
+
+
 class Reader(Protocol):
     """A file opened for reading, its text column found.
 
@@ -94,8 +108,11 @@ class Reader(Protocol):
         tick: called now and then. Raises DataError where the columns don't fit another format.
         """
 
-    def blocks(self) -> Iterator[Block]:
-        """Yield every row once, as part of a block or as a reject. Raises DataError and its kinds."""
+    def blocks(self, span: Span | None = None) -> Iterator[Block]:
+        """Yield every row once, as part of a block or as a reject; of *span* only, one of `spans`, where it is given. Raises DataError and its kinds."""
+
+    def spans(self, size: int, rows: int) -> Iterator[Span]:
+        """Cut the file, by reading it through, into spans of about *size* bytes, and of *rows* rows where a file says how many it has. Raises as `blocks` does."""
 
     def close(self) -> None: ...
 
@@ -153,11 +170,11 @@ def added_columns(flagged: bool) -> tuple[str, ...]:
 
 
 def pick_text_column(
-    path: Path, columns: Sequence[str], wanted: str | None, added: Sequence[str], more: bool = False
+    path: object, columns: Sequence[str], wanted: str | None, added: Sequence[str], more: bool = False
 ) -> str:
     """Return the text column: *wanted*, or the first of TEXT_COLUMNS that is there.
 
-    added: columns that scoring will add. more: True where *columns* isn't all there is, which the message then says.
+    path: shown in errors. added: columns that scoring will add. more: True where *columns* isn't all there is, which the message then says.
     Raises MissingColumnError, or UsageError where a column has a name that scoring adds.
     """
     taken = next((name for name in added if name in columns), None)
@@ -183,7 +200,7 @@ def pick_text_column(
     return found
 
 
-def refuse_doubles(path: Path, columns: Sequence[str]) -> None:
+def refuse_doubles(path: object, columns: Sequence[str]) -> None:
     """Raise DataError where two columns share a name, which CSV may do and other formats can't."""
     seen: set[str] = set()
     for name in columns:

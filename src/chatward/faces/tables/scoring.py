@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from chatward.detection.cascade import FAST
 from chatward.faces.tables.formats import format_of, open_writer
 from chatward.faces.tables.outputs import Outputs
-from chatward.faces.tables.rows import Block, Reader
+from chatward.faces.tables.rows import Block, Reader, Reject, Writer
 from chatward.schema import LABELS, Prediction, Threshold
 
 Predict = Callable[[Iterable[list[str]]], Iterable[Sequence[Prediction]]]
@@ -55,20 +55,8 @@ def score_rows(
         except OSError as error:
             raise outputs.failed(error) from None
         try:
-            for block, predictions in _predicted(reader, predict):
-                for prediction in predictions:
-                    tally.counts[prediction.label] += 1
-                    tally.truncated += prediction.truncated
-                    tally.fast += prediction.tier == FAST
-                    tally.flagged += threshold is not None and threshold.flags(prediction)
-                tally.rejects += len(block.rejects)
-                try:
-                    writer.write(block, predictions)
-                    outputs.reject(block.rejects)
-                except OSError as error:
-                    raise outputs.failed(error) from None
-                tick(tally)
             try:
+                fill(writer, outputs.reject, reader.blocks(), predict, threshold, tally, tick)
                 writer.close()
                 outputs.commit()
             except OSError as error:
@@ -79,12 +67,37 @@ def score_rows(
     return tally
 
 
-def _predicted(reader: Reader, predict: Predict) -> Iterator[tuple[Block, Sequence[Prediction]]]:
+def fill(
+    writer: Writer,
+    reject: Callable[[Iterable[Reject]], None],
+    blocks: Iterable[Block],
+    predict: Predict,
+    threshold: Threshold | None,
+    tally: Tally,
+    tick: Callable[[Tally], None] = lambda _: None,
+) -> None:
+    """Score *blocks* into *writer*, which stays open, hand their rejects to *reject*, and count in *tally*; the rest as in `score_rows`.
+
+    Raises OSError where something can't be written, and what *blocks* and *predict* raise.
+    """
+    for block, predictions in _predicted(blocks, predict):
+        for prediction in predictions:
+            tally.counts[prediction.label] += 1
+            tally.truncated += prediction.truncated
+            tally.fast += prediction.tier == FAST
+            tally.flagged += threshold is not None and threshold.flags(prediction)
+        tally.rejects += len(block.rejects)
+        writer.write(block, predictions)
+        reject(block.rejects)
+        tick(tally)
+
+
+def _predicted(blocks: Iterable[Block], predict: Predict) -> Iterator[tuple[Block, Sequence[Prediction]]]:
     """Yield each block with its predictions. *predict* may read blocks ahead."""
     waiting = deque[Block]()
 
     def texts() -> Iterator[list[str]]:
-        for block in reader.blocks():
+        for block in blocks:
             waiting.append(block)
             yield block.texts
 

@@ -1,0 +1,269 @@
+"""`chatward score` where it is more than a file: folders, patterns, object stores, engines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from chatward.errors import UsageError
+from chatward.faces.cli.options import needs
+from chatward.faces.cli.score_words import counted, say, say_who, show_counts
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from chatward.faces.batch.job import Engine, Job, Summary
+    from chatward.faces.batch.part import Settings
+    from chatward.faces.tables.places import Found
+    from chatward.faces.tables.rows import Format
+    from chatward.schema import Threshold
+
+EngineName = Literal["local", "ray"]
+FormatName = Literal["csv", "jsonl", "parquet"]
+
+
+@dataclass(frozen=True)
+class How:
+    """What the options say of a job's engine and of what it writes. None for what is usual."""
+
+    engine: EngineName
+    address: str | None
+    workers: int | None
+    threads: int | None
+    kind: FormatName | None
+    country: str | None
+    pue: float
+
+
+def is_job(source: str, out: str, how: How) -> bool:
+    """Whether more than one process, or more than one file, is asked for."""
+    from chatward.faces.tables.places import is_url
+
+    return (
+        how.engine != "local"
+        or is_url(source)
+        or is_url(out)
+        or out.endswith("/")
+        or Path(source).is_dir()
+        or (not Path(source).exists() and any(mark in source for mark in "*?["))
+    )
+
+
+def score_job(source: str, out: str, settings: Settings, how: How) -> None:
+    """Score *source* into *out*, going on where a killed run stopped, and say what came of it.
+
+    Raises every error that `Job` and its engines raise.
+    """
+    from rich.console import Console
+
+    from chatward.carbon import check_country
+    from chatward.detection.detector import Detector
+    from chatward.faces.batch.finish import abandon, finish_file, finish_folder, refuse_finished
+    from chatward.faces.batch.job import Job, refuse_inside
+    from chatward.faces.batch.plan import endings
+    from chatward.faces.batch.store import store_at
+    from chatward.faces.tables.places import find, is_url
+
+    country = check_country(how.country)
+    # Of its own, since an engine may let nothing of this process through to standard error.
+    stream = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace")
+    console = Console(file=stream, highlight=False)
+    found = find(source, endings())
+    whole = _is_whole(source, out, found, how)
+    if not whole:
+        refuse_inside(source, out)
+        refuse_finished(out)
+    place = out if is_url(out) else str(Path(out)) + (".parts" if whole else ".partial")
+    if settings.model is not None and Path(settings.model).is_dir():
+        settings = replace(settings, model=str(Path(settings.model).absolute()))  # for workers elsewhere
+    detector = Detector.load(
+        settings.model, threads=1, agreement=settings.agreement, precision=settings.precision
+    )
+    threshold = None if settings.budget is None else detector.thresholds[settings.budget]
+    fingerprint, agreement = detector.fingerprint, detector.agreement
+    del detector
+    store = store_at(place)
+    kind = _kind(out, whole, how)
+    job = Job(source, store, kind, settings, fingerprint, whole, found)
+    with _engine(how) as engine, _Progress(console) as bar:
+        try:
+            job.open(engine)
+            job.run(engine, bar.show, country, how.pue)
+            try:
+                job.refuse_if_nothing()
+            except Exception:
+                abandon(job)
+                raise
+            energy = job.energy
+            about = {
+                "source": source,
+                "model": fingerprint,
+                "agreement": agreement,
+                "engine": engine.name,
+                "workers": engine.workers,
+                "seconds": round(job.summary.seconds, 3),
+                "energy": energy.as_dict(),
+            }
+            if whole:
+                finish_file(job, Path(out), Path(source))
+            else:
+                finish_folder(job, out, about)
+        finally:
+            job.close()
+    _summarise(console, out, job, engine, threshold, whole)
+    if agreement < 1 and job.summary.total.rows:
+        say_who(console, job.summary.total.fast, job.summary.total.rows, agreement)
+    _say_energy(console, energy.as_dict())
+
+
+def _is_whole(source: str, out: str, found: Found, how: How) -> bool:
+    """Whether *out* is one file. Raises UsageError and UnknownFormatError."""
+    from chatward.faces.tables.formats import FORMATS, format_of
+    from chatward.faces.tables.places import is_url
+
+    ending = Path(out).suffix.lower()
+    if is_url(out) or out.endswith("/") or not found.single:
+        if ending in FORMATS and not out.endswith("/"):
+            what = (
+                "an object store"
+                if is_url(out)
+                else f"{source!r}, which is {counted(len(found.files), 'file')},"
+            )
+            raise UsageError(
+                f"--out {out!r} is the name of a file, and {what} needs a folder: write --out {out[: -len(ending)]}/"
+            )
+        return False
+    format_of(Path(out))
+    if how.kind is not None:
+        raise UsageError(
+            f"--format {how.kind} is for folders: the end of --out {out!r} says which format it will have"
+        )
+    if is_url(source):
+        raise UsageError(
+            f"{source!r} is at an object store, so --out needs a folder: write --out {out[: -len(ending)]}/"
+        )
+    return True
+
+
+def _kind(out: str, whole: bool, how: How) -> Format | None:
+    from chatward.faces.tables.formats import format_of
+
+    return format_of(Path(out)) if whole else how.kind
+
+
+def _engine(how: How) -> AbstractContextManager[Engine]:
+    if how.engine == "ray":
+        with needs("ray", "`chatward score --engine ray`"):
+            from chatward.faces.batch.ray_engine import RayEngine
+        return RayEngine(how.address, how.workers, how.threads or 1)
+    from chatward.faces.batch.local import LocalEngine
+
+    return nullcontext(LocalEngine())
+
+
+class _Progress:
+    """Progress on standard error while it is a terminal, and nothing at all where it isn't."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[done]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("Looking at the files", total=None, done="")
+
+    def __enter__(self) -> _Progress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, summary: Summary) -> None:
+        done = summary.earlier + summary.run_parts
+        pace = f", {summary.run_rows / summary.seconds:,.0f}/s" if summary.seconds else ""
+        self._progress.update(
+            self._task,
+            description="Scoring",
+            total=max(1, summary.parts),
+            completed=done,
+            done=f"{summary.total.rows:,} rows, part {done:,} of {summary.parts:,}{pace}",
+        )
+
+
+def _summarise(
+    console: Console, out: str, job: Job, engine: Engine, threshold: Threshold | None, whole: bool
+) -> None:
+    from chatward.faces.batch.job import REJECTS
+
+    summary, total = job.summary, job.summary.total
+    where = f"{out}.rejects.jsonl" if whole else f"{out.rstrip('/')}/{REJECTS}"
+    if summary.again:
+        say(
+            console,
+            (f"{counted(summary.again, 'part')} begun again", "bold yellow"),
+            ", since a worker had died",
+        )
+    if summary.earlier:
+        say(
+            console,
+            f"Went on where an earlier run had stopped: {summary.earlier:,} of {counted(summary.parts, 'part')} were done",
+        )
+    pace = f", {summary.run_rows / summary.seconds:,.0f} messages/s" if summary.seconds else ""
+    many = counted(engine.workers, "worker") if engine.name == "ray" else ""
+    with_ = f" by {many} on Ray" if many else ""
+    say(
+        console,
+        ("Scored ", "bold"),
+        (f"{counted(total.rows, 'row')} ", "bold"),
+        f"of {counted(summary.files, 'file')} in {summary.seconds:,.1f} s{pace}{with_} -> {out}",
+    )
+    show_counts(console, total.counts, total.flagged, threshold, total.truncated)
+    if total.rejects:
+        say(
+            console,
+            (f"{counted(total.rejects, 'row')} not read", "bold yellow"),
+            f"; file, line and reason in {where}",
+        )
+    for name, trouble in summary.refused[:_SHOWN]:
+        say(console, (f"{name} not read: ", "bold yellow"), trouble.message)
+    if len(summary.refused) > _SHOWN:
+        say(console, f"and {len(summary.refused) - _SHOWN:,} more; all of them in {where}")
+    if job.others:
+        say(console, f"{counted(job.others, 'file')} of other kinds left alone")
+    if job.late:
+        say(console, (f"{counted(job.late, 'file')} left out", "bold yellow"), ": came after the job had begun")
+
+
+_SHOWN = 5
+
+
+def _say_energy(console: Console, energy: dict[str, Any]) -> None:
+    from chatward.faces.cli.emissions import co2e, energy_wh
+
+    if energy["energy_wh"] is not None:
+        machines = f"all that ran on {counted(energy['machines'], 'machine')}"
+        say(
+            console,
+            f"Energy {energy_wh(energy['energy_wh'])}, {co2e(energy['emissions_g_co2e'])} ({energy['how']}; {machines})",
+        )
+    if energy["unknown"]:
+        say(
+            console,
+            (f"Energy of {counted(energy['unknown'], 'run')} of {energy['runs']} is unknown", "yellow"),
+            ": killed before it was written",
+        )
+    for warning in energy["warnings"]:
+        say(console, (f"Note: {warning}", "yellow"))
