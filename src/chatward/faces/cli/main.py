@@ -28,6 +28,8 @@ from chatward.faces.cli.publish import publish
 from chatward.faces.cli.publish_space import publish_space
 from chatward.faces.cli.score import score
 from chatward.faces.cli.serve import serve
+from chatward.faces.cli.stream import stream
+from chatward.faces.cli.summarize import summarize
 from chatward.faces.cli.train import train
 
 INTERRUPTED = 130
@@ -42,6 +44,7 @@ cli = typer.Typer(
 )
 cli.command()(predict)
 cli.command()(score)
+cli.command()(summarize)
 cli.command()(train)
 cli.command()(distil)
 cli.command()(evaluate)
@@ -56,6 +59,7 @@ cli.command()(match)
 cli.add_typer(policy_cli, name="policy")
 cli.add_typer(bot_cli, name="bot")
 cli.command()(serve)
+cli.command()(stream)
 cli.add_typer(keys_cli, name="keys")
 cli.add_typer(ledger_cli, name="ledger")
 
@@ -79,10 +83,10 @@ def main() -> NoReturn:
     """Run the command line. Exit codes are those of `chatward.errors`."""
     # Terminated like interrupted, so that unfinished files are cleaned up either way.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+    for output in (sys.stdout, sys.stderr):
+        if hasattr(output, "reconfigure"):
             # Chat holds characters that some terminals can't show: those are escaped rather than fatal.
-            stream.reconfigure(errors="backslashreplace")
+            output.reconfigure(errors="backslashreplace")
     try:
         cli(standalone_mode=True)
     except ChatwardError as error:
