@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -177,33 +180,38 @@ def test_interrupted(tiny_model: Path, many: Path) -> None:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Callable[..., str]]:
+def cluster() -> Iterator[Callable[..., str]]:
     """Start a Ray that goes on by itself; returns its address."""
     environment = {**os.environ, **OFFLINE, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
     ray = str(Path(sys.executable).with_name("ray"))
+    # Short, since it holds sockets; and by it those of this cluster are known.
+    folder = tempfile.mkdtemp(prefix="ray-")
 
     def start() -> str:
-        port = 6400 + os.getpid() % 500
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
         options = [
             "--head",
             f"--port={port}",
+            f"--temp-dir={folder}",
             "--num-cpus=2",
-            "--object-store-memory=100000000",
             "--include-dashboard=false",
         ]
         done = subprocess.run(
-            [ray, "start", *options], env=environment, capture_output=True, text=True, timeout=120
+            [ray, "start", *options, "--object-store-memory=100000000"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return f"127.0.0.1:{port}"
 
-    before = {process.pid for process in psutil.process_iter()}
     yield start
-    for process in psutil.process_iter(["name"]):
-        if process.pid not in before and any(
-            word in (process.info["name"] or "") for word in ("ray", "gcs_server")
-        ):
+    for process in psutil.process_iter(["cmdline"]):
+        if any(folder in word for word in process.info["cmdline"] or []):
             process.kill()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_cluster_that_runs_is_joined(
