@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chatward.carbon import EmissionReport, report_from, track
+from chatward.errors import OutputError
 
 _SHORT_S: Final = 1.0
 
@@ -18,8 +19,14 @@ class Meter:
     """Tracks the machine it is made on until `stop`."""
 
     def __init__(self, country: str | None, pue: float) -> None:
+        """country, pue: as `carbon.track` takes them. Raises OutputError where there is no room for a temporary folder."""
         self._stack = ExitStack()
-        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="chatward-"))
+        try:
+            folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="chatward-"))
+        except OSError as error:
+            raise OutputError(
+                f"no temporary folder can be made ({error.strerror}): make room for it, or set TMPDIR to a folder with room"
+            ) from None
         self._tracking = self._stack.enter_context(
             track(Path(folder), "chatward score", country=country, pue=pue)
         )

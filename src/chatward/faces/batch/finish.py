@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chatward import __version__
-from chatward.errors import OutputError
+from chatward.errors import ChatwardError, OutputError
 from chatward.faces.batch.job import MANIFEST, REJECTS, Job
 from chatward.faces.batch.store import STATE, Bucket, Folder
 from chatward.faces.tables.outputs import Outputs
@@ -22,13 +23,18 @@ def refuse_finished(out: str) -> None:
     if is_url(out):
         store = Bucket(out.rstrip("/"))
         if store.read(MANIFEST) is not None:
-            raise _finished(out)
+            raise _finished(store, out)
         if store.names("") and store.read(f"{STATE}/plan.json") is None and store.read(f"{STATE}/lock") is None:
             raise OutputError(f"{out!r} isn't empty: give another name to --out")
         return
     path = Path(out)
+    if path.is_symlink() or path.is_mount() or path.name in ("", ".."):
+        what = "a link" if path.is_symlink() else "a place of its own"
+        raise OutputError(
+            f"{out!r} is {what}, and a finished folder can't take its name: give --out the path of a folder in {os.path.realpath(out)!r}, or beside it"
+        )
     if (path / MANIFEST).exists():
-        raise _finished(out)
+        raise _finished(Folder(path), out)
     if path.exists() and not path.is_dir():
         raise OutputError(f"{out!r} is a file: give --out a folder that isn't there yet")
     if path.is_dir() and any(path.iterdir()):
@@ -39,7 +45,10 @@ def refuse_finished(out: str) -> None:
         )
 
 
-def _finished(out: str) -> OutputError:
+def _finished(store: Folder | Bucket, out: str) -> OutputError:
+    with suppress(ChatwardError):  # of a run that was killed in the middle of its last step
+        if store.names(STATE):
+            store.remove(STATE)
     return OutputError(f"{out!r} holds a finished job: give another name to --out, or remove it")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -106,8 +107,17 @@ class Job:
         stamps = {entry.name: entry.stamp for entry in found.files}
         saved = self.store.read(_PLAN)
         if saved is not None:
-            self._resume(json.loads(saved), stamps)
+            try:
+                self._resume(json.loads(saved), stamps)
+            except (ValueError, LookupError, TypeError, AttributeError):
+                raise ResumeError(
+                    f"{_PLAN!r} in {self._where()} is damaged: remove that folder to begin anew, or give another name to --out"
+                ) from None
             return
+        if self.store.names(RECORDS):
+            raise ResumeError(
+                f"{_PLAN!r} in {self._where()} is missing, and parts are done: remove that folder to begin anew, or give another name to --out"
+            )
         self.parts, self.refused = planned(found.files, self._kind, self.settings, self._whole, engine.cut)
         plan = {
             **self._identity(),
@@ -115,7 +125,7 @@ class Job:
             "parts": [dataclasses.asdict(part) for part in self.parts],
             "refused": [dataclasses.asdict(refused) for refused in self.refused],
         }
-        self.store.write(_PLAN, json.dumps(plan, ensure_ascii=False).encode())
+        self.store.write(_PLAN, json.dumps(plan).encode())
 
     def close(self) -> None:
         self.store.unlock()
@@ -135,7 +145,13 @@ class Job:
     @property
     def energy(self) -> Energy:
         """What all runs used until now."""
-        return summed(json.loads(self.store.read(name) or b"null") for name in self.store.names(_RUNS))
+        return summed(self._used(name) for name in self.store.names(_RUNS))
+
+    def _used(self, name: str) -> list[dict[str, Any]] | None:
+        with suppress(ValueError):  # damaged: as unknown as what was never written
+            found: list[dict[str, Any]] | None = json.loads(self.store.read(name) or b"null")
+            return found
+        return None
 
     def _score(self, engine: Engine, show: Callable[[Summary], None]) -> None:
         summary = self.summary
@@ -209,8 +225,17 @@ class Job:
         self.refused = [Refused(raw["name"], Trouble(**raw["trouble"])) for raw in plan["refused"]]
         for name in self.store.names(RECORDS):
             if name.endswith(".json"):
-                record = record_from(json.loads(self.store.read(name) or b""))
+                record = self._record(name)
                 self.records[record.number] = record
+
+    def _record(self, name: str) -> Record:
+        with suppress(ValueError, LookupError, TypeError, AttributeError):
+            record = record_from(json.loads(self.store.read(name) or b""))
+            if self.parts[record.number].record == name:
+                return record
+        raise ResumeError(
+            f"{name!r} in {self._where()} is damaged: remove that file, and run the same command again, which does its part anew"
+        )
 
     def _where(self) -> str:
         return repr(self.store.url if isinstance(self.store, Bucket) else str(self.store.root))
@@ -221,7 +246,8 @@ def refuse_inside(source: str, out: str) -> None:
     if is_url(source) or is_url(out):
         inside = out.rstrip("/").startswith(source.rstrip("/") + "/") or out.rstrip("/") == source.rstrip("/")
     else:
-        folder = Path(source).resolve()
-        inside = folder.is_dir() and Path(out).resolve().is_relative_to(folder)
+        # Not Path.resolve, which raises RuntimeError for a link that points at itself.
+        folder = Path(os.path.realpath(source))
+        inside = folder.is_dir() and Path(os.path.realpath(out)).is_relative_to(folder)
     if inside:
         raise UsageError(f"--out {out!r} lies inside {source!r}, which is read: give a folder beside it")

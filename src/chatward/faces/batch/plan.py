@@ -90,7 +90,13 @@ def planned(
     """
     large: list[Cut] = []
     pieces: list[list[Part] | None] = []
+    refused: list[Refused] = []
     for entry in entries:
+        shown = entry.name.encode("utf-8", "backslashreplace").decode()
+        if shown != entry.name:  # plan, manifest and rejects couldn't hold it
+            why = "has a name that isn't UTF-8: rename it"
+            refused.append(Refused(shown, Trouble(DataError.__name__, f"{shown!r} {why}")))
+            continue
         own = format_of(entry.file)
         # A relative path would mean another file to a worker that was started elsewhere.
         file = entry.file if isinstance(entry.file, RemoteFile) else entry.file.absolute()
@@ -103,7 +109,6 @@ def planned(
             out = str(PurePosixPath(entry.name).with_suffix(ending))
             pieces.append([Part(0, task.file, entry.name, out, task.kind)])
     found = iter(cut_all(large))
-    refused: list[Refused] = []
     parts: list[Part] = []
     for some in pieces:
         cut_up = next(found) if some is None else some
@@ -115,13 +120,19 @@ def planned(
     return parts, refused
 
 
-def _refuse_doubles(parts: Iterable[Part]) -> None:
+def _refuse_doubles(parts: list[Part]) -> None:
     taken: dict[str, str] = {}
     for part in parts:
         other = taken.setdefault(part.out, part.name)
         if other != part.name:
             raise UsageError(
                 f"{other!r} and {part.name!r} would both be written to {part.out!r}: rename one of them, or leave out --format"
+            )
+    for part in parts:
+        above = next((str(p) for p in PurePosixPath(part.out).parents if str(p) in taken), None)
+        if above is not None:
+            raise UsageError(
+                f"{taken[above]!r} would be written to {above!r}, and {part.name!r} to a folder of that name: rename one of them"
             )
 
 

@@ -35,6 +35,8 @@ _MOST_BLOCKS: Final = 5000
 _PLANNING_FILES: Final = 8
 _METER_S: Final = 30.0
 _KNOCK_S: Final = 10.0
+_HELLO: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_FRAME_BYTES: Final = 9
 
 
 class RayEngine:
@@ -90,9 +92,14 @@ class RayEngine:
                 else f"Ray can't be started on this machine ({_reason(error)}): use --engine local"
             ) from None
         self.workers = self._wanted or max(1, cores // self._threads)
-        if self._threads > cores and self._address is None:
+        most = max((int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]), default=0)
+        if 0 < most < self._threads:  # with none at all, more machines are likely on their way
             raise EngineError(
-                f"--threads {self._threads} is more than the {cores} cores that Ray has here: give fewer"
+                f"--threads {self._threads} is more than the {most} cores that Ray has {'here' if self._address is None else 'on any machine of the cluster'}: give fewer"
+            )
+        if self.workers * self._threads > cores and self._address is None:
+            raise EngineError(
+                f"--workers {self.workers}, each on {self._threads} of the {cores} cores that Ray has here, are more than it can start: give fewer"
             )
 
     def __exit__(self, *_: object) -> None:
@@ -207,10 +214,20 @@ def _cut_result(found: list[Part] | Refused | Trouble) -> list[Part] | Refused:
 
 
 def _knock(address: str | None) -> None:
-    """Raise OSError where nobody listens at *address*, which Ray would try for minutes."""
+    """Raise OSError where nobody listens at *address*, or what isn't Ray, which Ray would try for minutes."""
     host, _, port = (address or "").rpartition("://")[2].rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+    if not (host and port.isdigit()):
+        return
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S) as line:
+        if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+            return
+        # Ray speaks gRPC, so HTTP/2: each side begins with a frame of its settings, of the type 4.
+        line.sendall(_HELLO)
+        answer = b""
+        while len(answer) < _FRAME_BYTES and (more := line.recv(_FRAME_BYTES)):
+            answer += more
+    if len(answer) < _FRAME_BYTES or answer[3] != 4:
+        raise OSError("what listens there isn't Ray")
 
 
 def _silenced() -> list[tuple[int, int]]:

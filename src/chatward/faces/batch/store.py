@@ -63,6 +63,7 @@ class Folder:
 
     def lock(self, run: str) -> None:
         try:
+            self._refuse_other()
             (self.root / STATE).mkdir(parents=True, exist_ok=True)
             self._lock = locked(self.root / _LOCK)
         except OSError as error:
@@ -73,6 +74,17 @@ class Folder:
             )
         # What a killed run was in the middle of.
         shutil.rmtree(self.root / STATE / "scratch", ignore_errors=True)
+
+    def _refuse_other(self) -> None:
+        """What isn't a job's would be written over, or removed with it."""
+        if self.root.is_dir():
+            other = not (self.root / STATE).is_dir() and any(self.root.iterdir())
+        else:
+            other = self.root.exists() or self.root.is_symlink()
+        if other:
+            raise OutputError(
+                f"{str(self.root)!r} is there, and isn't an unfinished job: rename it, or give another name to --out"
+            )
 
     def unlock(self) -> None:
         if self._lock is not None:
@@ -90,10 +102,7 @@ class Folder:
     def write(self, name: str, data: bytes) -> None:
         path = self.scratch()
         try:
-            with path.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            path.write_bytes(data)
             self.take(path, name)
         except OSError as error:
             raise self._failed(error) from None
@@ -113,6 +122,9 @@ class Folder:
         target = self.root / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
+            if path.stat().st_size:  # a record that outlives its machine must not be of rows that don't
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
             path.replace(target)
         except OSError as error:
             raise self._failed(error) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,9 +49,16 @@ def is_job(source: str, out: str, how: How) -> bool:
         or is_url(source)
         or is_url(out)
         or out.endswith("/")
-        or Path(source).is_dir()
-        or (not Path(source).exists() and any(mark in source for mark in "*?["))
+        or _is(Path.is_dir, source)
+        or (not _is(Path.exists, source) and any(mark in source for mark in "*?["))
     )
+
+
+def _is(true: Callable[[Path], bool], path: str) -> bool:
+    try:
+        return true(Path(path))
+    except OSError:  # too long a name, or in a folder that may not be entered: said by who reads it
+        return False
 
 
 def score_job(source: str, out: str, settings: Settings, how: How) -> None:
@@ -66,19 +74,25 @@ def score_job(source: str, out: str, settings: Settings, how: How) -> None:
     from chatward.faces.batch.job import Job, refuse_inside
     from chatward.faces.batch.plan import endings
     from chatward.faces.batch.store import store_at
-    from chatward.faces.tables.places import find, is_url
+    from chatward.faces.tables.outputs import Outputs
+    from chatward.faces.tables.places import check_place, find, is_url
 
+    for place in (source, out):
+        check_place(place)
+    _open_streams()
     country = check_country(how.country)
     # Of its own, since an engine may let nothing of this process through to standard error.
     stream = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace")
     console = Console(file=stream, highlight=False)
     found = find(source, endings())
     whole = _is_whole(source, out, found, how)
-    if not whole:
+    if whole:
+        Outputs(Path(out), Path(source))  # what can't be written is said before hours of work
+    else:
         refuse_inside(source, out)
         refuse_finished(out)
     place = out if is_url(out) else str(Path(out)) + (".parts" if whole else ".partial")
-    if settings.model is not None and Path(settings.model).is_dir():
+    if settings.model is not None and _is(Path.is_dir, settings.model):
         settings = replace(settings, model=str(Path(settings.model).absolute()))  # for workers elsewhere
     detector = Detector.load(
         settings.model, threads=1, agreement=settings.agreement, precision=settings.precision
@@ -118,6 +132,17 @@ def score_job(source: str, out: str, settings: Settings, how: How) -> None:
     if agreement < 1 and job.summary.total.rows:
         say_who(console, job.summary.total.fast, job.summary.total.rows, agreement)
     _say_energy(console, energy.as_dict())
+
+
+def _open_streams() -> None:
+    """Open what of the standard streams is closed: libraries write to them, and it would land in the file that has taken the number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number there is
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _is_whole(source: str, out: str, found: Found, how: How) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -32,12 +32,30 @@ _REFUSED: Final = re.compile(
     r"|UNAUTHENTICATED|UNAUTHORIZED|FORBIDDEN|CREDENTIAL|HTTP (?:RESPONSE CODE )?40[13]",
     re.IGNORECASE,
 )
+_SECRET: Final = re.compile(r"[?&](?:access_key|secret_key|session_token|password|token)=", re.IGNORECASE)
 T = TypeVar("T")
 
 
 def is_url(text: str) -> bool:
     """Whether *text* is the address of an object store, rather than a path of this machine."""
     return _URL.match(text) is not None
+
+
+def check_place(text: str) -> None:
+    """Raise UsageError, without the secret, where the path or URL *text* holds one, or isn't UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{text!r} isn't UTF-8, so it can't be written down: rename it") from None
+    if not is_url(text):
+        return
+    scheme, _, rest = text.partition("://")
+    who, at, bucket = rest.partition("/")[0].rpartition("@")
+    if (at and ":" in who) or _SECRET.search(rest):
+        raise UsageError(
+            f"'{scheme}://{'...@' if at else ''}{bucket.partition('?')[0]}' has a password in its address, where others may read it: leave it out, and give it as "
+            "the store's own programs take it, as in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
 
 
 @dataclass(frozen=True)
@@ -144,7 +162,7 @@ def _local(source: str) -> tuple[list[Entry], bool]:
     path = Path(source)
     try:
         if path.is_dir():
-            return _below(path, path.rglob("*")), False
+            return _below(path, _walked(path)), False
         if path.is_file():
             return [_entry(path, path.name)], True
         if path.exists() or not _PATTERN.search(source):
@@ -156,15 +174,34 @@ def _local(source: str) -> tuple[list[Entry], bool]:
         root = Path(*parts[:fixed])
         return _below(root, root.glob(str(Path(*parts[fixed:])))), False
     except OSError as error:
-        raise DataError(f"{source!r} can't be read ({error.strerror}): check the path") from None
+        raise DataError(
+            f"{error.filename or source!r} can't be read ({error.strerror}): check the path and who may read it, or give a pattern that leaves it out"
+        ) from None
+    except ValueError as error:  # pathlib's, as of "**.csv"
+        raise UsageError(f"{source!r} isn't a pattern ({error}): write it as in 'logs/**/*.csv'") from None
+
+
+def _walked(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """What is below *folder*, through links too, but for one to a folder that it is in. Raises OSError: `Path.rglob` would leave out what may not be read."""
+    about = folder.stat()
+    here = (about.st_dev, about.st_ino)
+    if here in above:
+        return
+    for path in folder.iterdir():
+        if not path.is_dir():
+            yield path
+        elif not _is_hidden(path.name):
+            yield from _walked(path, above | {here})
 
 
 def _below(root: Path, paths: Iterable[Path]) -> list[Entry]:
-    return [_entry(path, path.relative_to(root).as_posix()) for path in paths if path.is_file()]
+    # A link to nothing is a file that can't be read, and is named as one.
+    taken = (path for path in paths if path.is_file() or (path.is_symlink() and not path.exists()))
+    return [_entry(path, path.relative_to(root).as_posix()) for path in taken]
 
 
 def _entry(path: Path, name: str) -> Entry:
-    about = path.stat()
+    about = path.stat() if path.exists() else path.lstat()
     return Entry(path, name, about.st_size, f"{about.st_size}-{about.st_mtime_ns}")
 
 
@@ -184,9 +221,15 @@ def _remote(source: str) -> tuple[list[Entry], bool]:
             return [entry(info, PurePosixPath(path).name, head)], True
     selector = FileSelector(path, recursive=True, allow_not_found=True)
     infos = [i for i in asked(source, lambda: filesystem.get_file_info(selector)) if i.type == FileType.File]
-    named = [(info, info.path[len(path) :].lstrip("/")) for info in infos]
-    pattern = _as_regex("**" if cut is None else source[len(head) + 1 :])
-    return [entry(info, name, f"{head}/{name}") for info, name in named if pattern.fullmatch(name)], False
+    named = [(info, info.path[len(path) :].removeprefix("/")) for info in infos]
+    try:
+        pattern = _as_regex("**" if cut is None else source[len(head) + 1 :])
+    except re.error as error:
+        raise UsageError(
+            f"{source!r} isn't a pattern ({error}): write it as in s3://bucket/chat-[0-9].csv"
+        ) from None
+    taken = [(info, name) for info, name in named if pattern.fullmatch(name)]
+    return [entry(info, name.lstrip("/"), f"{head}/{name}") for info, name in taken], False
 
 
 def _as_regex(pattern: str) -> re.Pattern[str]:
@@ -222,13 +265,13 @@ def _filesystem(head: str) -> tuple[Any, str]:
 
 
 def filesystem_of(url: str) -> tuple[Any, str]:
-    """Return pyarrow's file system for *url*, and the path in it. Raises UsageError (an unknown scheme, a password in the address), MissingExtraError, StoreError."""
+    """Return pyarrow's file system for *url*, and the path in it. Raises UsageError (an unknown scheme, a password in the address, ``//`` in the path), MissingExtraError, StoreError."""
+    check_place(url)
     scheme, _, rest = url.partition("://")
     bucket, _, path = rest.partition("/")
-    if ":" in bucket.partition("@")[0] and "@" in bucket:
+    if "//" in f"/{path}":
         raise UsageError(
-            f"'{scheme}://...@{bucket.partition('@')[2]}' has a password in its address, where others may read it: leave it out, and give it as "
-            "the store's own programs take it, as in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            f"{url!r} has a folder without a name in its path (//), which can't be read: rename it"
         )
     filesystem, root = _filesystem(f"{scheme}://{bucket}")
     return filesystem, f"{root.rstrip('/')}/{path}" if path else root
