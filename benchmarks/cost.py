@@ -17,7 +17,6 @@ import json
 import math
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -25,7 +24,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -75,24 +74,29 @@ def core(last: bool) -> Iterator[None]:
         os.sched_setaffinity(0, cores)
 
 
-def ended(command: Sequence[str]) -> tuple[float, float, float, str]:
+def run(command: Sequence[str]) -> tuple[float, float, float, str]:
     """Return a command's seconds of processor time and that passed, its peak of memory in MB, and what it printed."""
-    began = time.perf_counter()
+    began, peak = time.perf_counter(), 0.0
     with core(last=True), tempfile.TemporaryFile() as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
+        # Not ru_maxrss, which begins with what this process has.
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            with suppress(OSError, StopIteration):
+                peak = max(peak, memory_mb(process.pid))
+            time.sleep(0.01)
+        _, status, used = ended
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             sys.exit(f"{' '.join(command[1:4])} ... ended with {process.returncode}")
         out.seek(0)
         said = out.read().decode()
-    return used.ru_utime + used.ru_stime, time.perf_counter() - began, used.ru_maxrss / 1024, said
+    return used.ru_utime + used.ru_stime, time.perf_counter() - began, peak, said
 
 
 def in_process(lines: Sequence[str], agreement: float, folder: Path) -> Cost:
     file = folder / "lines.json"
     file.write_text(json.dumps(lines), encoding="utf-8")
-    said = ended([sys.executable, __file__, "--in-process", str(file), str(agreement)])[3]
+    said = run([sys.executable, __file__, "--in-process", str(file), str(agreement)])[3]
     cpu, wall, peak = map(float, said.split())
     return Cost(cpu / len(lines), wall / len(lines), peak)
 
@@ -107,7 +111,7 @@ def work_in_process(file: Path, agreement: float) -> None:
     batches = (lines[at : at + BATCH] for at in range(0, len(lines), BATCH))
     assert sum(map(len, detector.predict_batches(batches))) == len(lines)
     passed, worked = time.perf_counter() - began, time.process_time() - used
-    print(worked, passed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(worked, passed, memory_mb(os.getpid()))
 
 
 def scored(lines: Sequence[str], agreement: float, folder: Path) -> Cost:
@@ -118,7 +122,7 @@ def scored(lines: Sequence[str], agreement: float, folder: Path) -> Cost:
         out = folder / "scored.csv"
         arguments = [str(folder / "lines.csv"), "--out", str(out)]
         arguments += ["--agreement", str(agreement), "--threads", "1"]
-        found.append(ended([sys.executable, "-m", "chatward", "score", *arguments]))
+        found.append(run([sys.executable, "-m", "chatward", "score", *arguments]))
         out.unlink()
     (start, started, _, _), (cpu, wall, peak, _) = found
     return Cost((cpu - start) / len(lines), (wall - started) / len(lines), peak)

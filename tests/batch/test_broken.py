@@ -15,13 +15,16 @@ from pathlib import Path
 import pytest
 
 from chatward.errors import ChatwardError, DataError, MissingExtraError, UsageError
-from chatward.faces.batch.part import Trouble
+from chatward.faces.batch import plan
+from chatward.faces.batch.job import Job
+from chatward.faces.batch.local import LocalEngine
+from chatward.faces.batch.part import Settings, Trouble
 from chatward.faces.batch.plan import planned
 from chatward.faces.batch.store import Folder
 from chatward.faces.batch.work import error_of
 from chatward.faces.tables.places import Entry, RemoteFile, find
 from tests.batch.rows import files, invented, lines, write
-from tests.batch.test_job import Score, manifest, score
+from tests.batch.test_job import Score, fingerprint, manifest, score
 from tests.batch.test_object_store import S3
 from tests.conftest import OFFLINE, PROGRAM, Run
 
@@ -132,8 +135,8 @@ def test_killed_in_the_last_step_it_leaves_nothing_for_good(
 def test_damaged_state_is_named(score: Score, tmp_path: Path, tiny_model: Path, chat: Path) -> None:
     killed_at("chatward.faces.batch.finish", "_manifest", tmp_path, tiny_model)
     state = tmp_path / "out.partial" / "_chatward"
-    plan = (state / "plan.json").read_bytes()
-    for damaged in (b"", b"[]", b'{"format": 1}', plan[:-9]):
+    kept = (state / "plan.json").read_bytes()
+    for damaged in (b"", b"[]", b'{"format": 1}', kept[:-9]):
         (state / "plan.json").write_bytes(damaged)
         done = score("in", "out")
         assert done.returncode == 22 and done.stderr.count("\n") == 1
@@ -141,7 +144,7 @@ def test_damaged_state_is_named(score: Score, tmp_path: Path, tiny_model: Path, 
     (state / "plan.json").unlink()
     done = score("in", "out")
     assert done.returncode == 22 and "'_chatward/plan.json' in 'out.partial' is missing" in done.stderr
-    (state / "plan.json").write_bytes(plan)
+    (state / "plan.json").write_bytes(kept)
     record = state / "parts" / "0000001.json"
     for damaged in (b"", b'{"number": 0}', b'{"number": 99}'):
         record.write_bytes(damaged)
@@ -213,8 +216,6 @@ def test_odd_names(score: Score, tmp_path: Path) -> None:
 
 def test_a_file_and_a_folder_of_one_name() -> None:
     entries = [Entry(RemoteFile(f"s3://chat/{name}"), name, 9, "") for name in ("a.csv/b.csv", "a.jsonl")]
-    from chatward.faces.batch.part import Settings
-
     with pytest.raises(
         UsageError, match=r"'a\.jsonl' would be written to 'a\.csv', and 'a\.csv/b\.csv' to a folder"
     ):
@@ -303,6 +304,31 @@ def test_more_workers_than_cores(score: Score, tmp_path: Path, chat: Path) -> No
     done = score("in", "out", "--engine", "ray", "--workers", "5000")
     assert done.returncode == 75 and "--workers 5000, each on 1 of the" in done.stderr, done.stderr
     assert not (tmp_path / "out.partial").exists()
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_file_that_becomes_shorter_meanwhile(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    path = tmp_path / "in" / f"a.{ending}"
+    write(path, invented(2000), group=500)
+    monkeypatch.setattr(plan, "PART_BYTES", 8000)
+    monkeypatch.setattr(plan, "PART_ROWS", 500)
+    job = Job(
+        str(path.parent),
+        Folder(tmp_path / "out.partial"),
+        None,
+        Settings(model=str(tiny_model), threads=1),
+        fingerprint(tiny_model),
+        False,
+        find(str(path.parent), plan.endings()),
+    )
+    job.open(LocalEngine())
+    write(path, invented(1000), group=500)
+    job.run(LocalEngine(), lambda _: None)
+    job.close()
+    assert 0 < job.summary.total.rows <= 1000 and len(job.summary.refused) >= 2
+    assert f"a.{ending}' has become shorter since the job began: score it" in job.summary.refused[-1][1].message
 
 
 def test_what_is_done_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

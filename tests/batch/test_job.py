@@ -250,6 +250,7 @@ def test_a_killed_job_goes_on_where_it_was(score: Score, tmp_path: Path, tiny_mo
     done = score("in", "out")
     assert done.returncode == 0, done.stderr
     assert f"Went on where an earlier run had stopped: {done_by_then} of 40 parts were done" in done.stderr
+    assert f"Scored 80,000 rows of 40 files, {80_000 - 2000 * done_by_then:,} of them now in " in done.stderr
     assert "Energy of 1 run of 2 is unknown" in done.stderr
     assert files(tmp_path / "out") == files(tmp_path / "expected")
     finished = [path for path in kept if (tmp_path / "out" / path.name).stat().st_mtime_ns == kept[path]]

@@ -105,6 +105,7 @@ class Scorer:
         reader = open_reader(part.source, self._settings.text_column, self._threshold is not None)
         tally = Tally()
         with closing(reader), _Rejects(rejected) as rejects:
+            _refuse_shorter(reader, part)
             _prepare(reader, part)
             writer = open_writer(scored, part.kind, reader, self._threshold, part.headed)
             try:
@@ -121,6 +122,15 @@ class Scorer:
                 writer.abandon()
                 raise
         return tally
+
+
+def _refuse_shorter(reader: Reader, part: Part) -> None:
+    """Raise DataError where rows of *part* aren't there any more: they would be missing without a word."""
+    if part.span is None:
+        return
+    end = part.span.end if part.span.rows is None else part.span.before + part.span.rows
+    if end > reader.total:
+        raise DataError(f"{part.file!r} has become shorter since the job began: score it again by itself")
 
 
 def _prepare(reader: Reader, part: Part) -> None:

@@ -247,13 +247,14 @@ def _summarise(
             f"Went on where an earlier run had stopped: {summary.earlier:,} of {counted(summary.parts, 'part')} were done",
         )
     pace = f", {summary.run_rows / summary.seconds:,.0f} messages/s" if summary.seconds else ""
+    now = f", {summary.run_rows:,} of them now" if summary.earlier else ""
     many = counted(engine.workers, "worker") if engine.name == "ray" else ""
     with_ = f" by {many} on Ray" if many else ""
     say(
         console,
         ("Scored ", "bold"),
         (f"{counted(total.rows, 'row')} ", "bold"),
-        f"of {counted(summary.files, 'file')} in {summary.seconds:,.1f} s{pace}{with_} -> {out}",
+        f"of {counted(summary.files, 'file')}{now} in {summary.seconds:,.1f} s{pace}{with_} -> {out}",
     )
     show_counts(console, total.counts, total.flagged, threshold, total.truncated)
     if total.rejects:
