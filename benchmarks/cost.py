@@ -47,8 +47,7 @@ LIMITS = (
 """Messages a second that parts held which aren't measured here, and the document that says on what machine."""
 
 BILLION, FAST = 1e9 / 86400, 750_000.0
-HOURS = 730
-"""Of a month."""
+HOURS = 730  # of a month
 
 HEAD = "| messages | `--agreement` | way | s of processor time | s | MB at most | Wh | g CO2e | USD |\n|---|---|---|--:|--:|--:|--:|--:|--:|"
 
@@ -311,7 +310,7 @@ def job(source: str, out: str, *more: str, env: dict[str, str] | None = None) ->
     return time.perf_counter() - began
 
 
-def parts() -> None:
+def parts(_: argparse.Namespace) -> None:
     print(
         "\nA part beside its lines, by folders of 100 and 600 files of one line\n\n| engine | ms a part | parts/s |\n|---|--:|--:|"
     )
@@ -328,7 +327,7 @@ def parts() -> None:
         print(f"| {engine} | {1000 * each:.1f} | {1 / each:,.0f} |", flush=True)
 
 
-def requests() -> None:
+def requests(_: argparse.Namespace) -> None:
     """Count what a store is asked, by what the server that stands in for S3 logs."""
     import logging
 
@@ -391,12 +390,9 @@ def main() -> None:
             parser.error("give --data DIR, or set CHATWARD_DATA")
         options.data = Path(options.data)
         million(options)
-    if "parts" in options.only:
-        parts()
-    if "requests" in options.only:
-        requests()
-    if "limits" in options.only:
-        limits(options)
+    for name, measure in (("parts", parts), ("requests", requests), ("limits", limits)):
+        if name in options.only:
+            measure(options)
 
 
 if __name__ == "__main__":
