@@ -100,7 +100,7 @@ def speed(source: Path, folder: Path, agreement: str) -> None:
     ):
         out = folder / name.replace(" ", "-").replace(",", "")
         told, whole, samples = job(source, out, "--agreement", agreement, *options)
-        seconds, rows = told["seconds"], told["rows"]
+        seconds, rows = told["last_run"]["seconds"], told["rows"]
         one = seconds if name == "Ray, 1 worker" else one
         ratio = f"{one / seconds:.2f}" if one and name.startswith("Ray") else ""
         workers = max((mb for _, _, each in samples for mb in each), default=0)
@@ -123,7 +123,7 @@ def memory(source: Path, folder: Path, agreement: str, times: int, plot: Path | 
     )
     rows = told["rows"]
     print(
-        f"{rows:,} lines in {told['seconds']:.0f} s, with start {whole:.0f} s: {rows / told['seconds']:,.0f} a second\n"
+        f"{rows:,} lines in {told['last_run']['seconds']:.0f} s, with start {whole:.0f} s: {rows / told['last_run']['seconds']:,.0f} a second\n"
     )
     print("| lines done | driver MB | workers MB |\n|---|---|---|")
     for mark in (rows // 20, rows // 10, *(rows * tenth // 10 for tenth in (2, 4, 6, 8)), rows):

@@ -323,7 +323,8 @@ def test_a_file_that_becomes_shorter_meanwhile(
         False,
         find(str(path.parent), plan.endings()),
     )
-    job.open(LocalEngine())
+    job.open()
+    job.plan(LocalEngine())
     write(path, invented(1000), group=500)
     job.run(LocalEngine(), lambda _: None)
     job.close()

@@ -138,7 +138,7 @@ def test_killed_at_a_store_it_goes_on(
         Bucket="chat", Key="killed/_chatward/lock", Body=json.dumps({**lock, "at": time.time() - 91})
     )
     done = chatward(*command, **s3.env)
-    assert done.returncode == 0 and "Went on where an earlier run had stopped" in done.stderr, done.stderr
+    assert done.returncode == 0 and "Going on where an earlier run had stopped" in done.stderr, done.stderr
     assert {name: s3.read(f"killed/{name}") for name in NAMES} == files(expected)
     assert sorted(s3.names("killed/")) == sorted(["_manifest.json", *NAMES])
 

@@ -68,7 +68,7 @@ def test_every_row_is_the_local_engine_s(chatward: Run, tiny_model: Path, chat: 
     rejects = lines(chat / "out" / "_rejects.jsonl")
     assert [(r["file"], r["line"]) for r in rejects] == [("2026/b.jsonl", 501), ("chat-07.parquet", None)]
     told, local = manifest(chat / "out"), manifest(expected)
-    assert told["engine"] == "ray" and told["workers"] == 2
+    assert told["last_run"]["engine"] == "ray" and told["last_run"]["workers"] == 2
     assert told["energy"]["machines"] == 1 and told["energy"]["energy_wh"] > 0
     for key in ("rows", "counts", "rejects", "files", "not_read", "parts", "model"):
         assert told[key] == local[key]
@@ -125,7 +125,7 @@ def test_the_driver_killed_half_way(chatward: Run, tiny_model: Path, many: Path)
     assert not (many / "out").exists() and workers
     done = on_ray(chatward, tiny_model, many, "out")
     assert done.returncode == 0, done.stderr
-    assert "Went on where an earlier run had stopped: " in done.stderr
+    assert "Going on where an earlier run had stopped: " in done.stderr
     check(many)
     psutil.wait_procs(workers, timeout=60)  # of a driver that is gone nobody works on
     assert not any(process.is_running() for process in workers)

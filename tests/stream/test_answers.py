@@ -50,7 +50,7 @@ def test_each_entry_gets_the_detectors_answer_under_its_id(
     assert rows[-1]["truncated"] == "true"
     assert list(rows[0]) == ["id", "label", "p_non_toxic", "p_mild_toxicity", "p_toxic", "model", "truncated"]
     where = f"redis://127.0.0.1:{server.port}/0/"
-    assert f"chatward: reads {where}chat as 'one' of the group 'chatward', writes {where}answers, puts aside in 'chat:dead'; model " in said  # fmt: skip
+    assert f"chatward: reads 'message' of {where}chat as 'one' of the group 'chatward', writes {where}answers, puts aside in 'chat:dead'; model " in said  # fmt: skip
     assert (
         "chatward: messages answered: 5 in " in said
         and ", put aside: 0, taken over from other workers: 0" in said

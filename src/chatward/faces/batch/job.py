@@ -49,10 +49,11 @@ class Engine(Protocol):
 
 @dataclass
 class Summary:
-    """What a job came to, over all its runs. seconds, run_rows, run_parts: of this run's scoring. earlier: parts that were done before. again: parts that were begun again in this run, since their worker died. refused: files, or parts of one, that couldn't be read, and why."""
+    """What a job came to, over all its runs. files: of which rows could be read; unread: of which none could. seconds, run_rows, run_parts: of this run's scoring. earlier: parts that were done before. again: parts that were begun again in this run, since their worker died. refused: files, or parts of one, that couldn't be read, and why."""
 
     total: Record = field(default_factory=lambda: Record(-1))
     files: int = 0
+    unread: int = 0
     parts: int = 0
     earlier: int = 0
     refused: list[tuple[str, Trouble]] = field(default_factory=list)
@@ -96,10 +97,10 @@ class Job:
         self._run = secrets.token_hex(4)
         self._source = source if is_url(source) else str(Path(source).absolute())
 
-    def open(self, engine: Engine) -> None:
-        """Plan the job, or take up what a killed run left. Nobody else may write to the store meanwhile, until `close`.
+    def open(self) -> bool:
+        """Take up what a killed run left; return whether there was something. Nobody else may write to the store meanwhile, until `close`.
 
-        Raises DataNotFoundError and DataError and its kinds, UsageError, OutputError, OutputBusyError, StoreError, and ResumeError where another job, or one of files that have changed, was begun there.
+        Raises OutputError, OutputBusyError, StoreError, and ResumeError where another job, or one of files that have changed, was begun there.
         """
         self.store.lock(self._run)
         found = self._found
@@ -113,15 +114,20 @@ class Job:
                 raise ResumeError(
                     f"{_PLAN!r} in {self._where()} is damaged: remove that folder to begin anew, or give another name to --out"
                 ) from None
-            return
+            return True
         if self.store.names(RECORDS):
             raise ResumeError(
                 f"{_PLAN!r} in {self._where()} is missing, and parts are done: remove that folder to begin anew, or give another name to --out"
             )
-        self.parts, self.refused = planned(found.files, self._kind, self.settings, self._whole, engine.cut)
+        return False
+
+    def plan(self, engine: Engine) -> None:
+        """Cut the files into parts, and write down which. Raises UsageError, OutputError, StoreError and its kinds."""
+        files = self._found.files
+        self.parts, self.refused = planned(files, self._kind, self.settings, self._whole, engine.cut)
         plan = {
             **self._identity(),
-            "files": stamps,
+            "files": {entry.name: entry.stamp for entry in files},
             "parts": [dataclasses.asdict(part) for part in self.parts],
             "refused": [dataclasses.asdict(refused) for refused in self.refused],
         }
@@ -155,10 +161,7 @@ class Job:
 
     def _score(self, engine: Engine, show: Callable[[Summary], None]) -> None:
         summary = self.summary
-        summary.files, summary.parts = (
-            len({part.name for part in self.parts} | {r.name for r in self.refused}),
-            len(self.parts),
-        )
+        summary.parts = len(self.parts)
         for record in self.records.values():
             summary.add(record)
         summary.earlier = len(self.records)
@@ -182,6 +185,9 @@ class Job:
             raise OutputError(
                 f"{missing:,} parts weren't done, and nobody said why: run the same command again"
             )
+        read = {part.name for part in self.parts if self.records[part.number].trouble is None}
+        summary.files = len(read)
+        summary.unread = len({part.name for part in self.parts} - read) + len(self.refused)
         summary.refused = [(refused.name, refused.trouble) for refused in self.refused]
         summary.refused += [
             (part.name, trouble) for part in self.parts if (trouble := self.records[part.number].trouble)
@@ -209,11 +215,10 @@ class Job:
             raise ResumeError(
                 f"{self._where()} was begun by another version of chatward: finish it with that, or remove it"
             )
-        differ = [key for key in mine if plan[key] != mine[key]]
-        if differ:
-            told = "; ".join(f"{key} was {plan[key]!r}, now {mine[key]!r}" for key in differ)
+        told = _differences(plan, mine)
+        if told:
             raise ResumeError(
-                f"{self._where()} holds an unfinished job of another kind ({told}): finish it as it was begun, remove it, or give another name to --out"
+                f"{self._where()} holds an unfinished job that was begun otherwise ({'; '.join(told)}): finish it as it was begun, remove it, or give another name to --out"
             )
         changed = next((name for name, stamp in plan["files"].items() if stamps.get(name) != stamp), None)
         if changed is not None:
@@ -239,6 +244,29 @@ class Job:
 
     def _where(self) -> str:
         return repr(self.store.url if isinstance(self.store, Bucket) else str(self.store.root))
+
+
+_OPTIONS: Final = {
+    "text_column": "--text-column",
+    "budget": "--false-alarms-per-1000",
+    "model": "--model",
+    "agreement": "--agreement",
+    "precision": "--precision",
+}
+
+
+def _differences(plan: dict[str, Any], mine: dict[str, Any]) -> list[str]:
+    """What was asked for otherwise when the job of *plan* was begun, in the words of the command's options."""
+    pairs = [("IN", plan["source"], mine["source"]), ("--format", plan["kind"], mine["kind"])]
+    pairs += [(option, plan["settings"][name], mine["settings"][name]) for name, option in _OPTIONS.items()]
+    told = [
+        f"{name} was {'left out' if was is None else was}, now {'left out' if now is None else now}"
+        for name, was, now in pairs
+        if was != now
+    ]
+    if not told and plan["model"] != mine["model"]:
+        told = [f"the model was {plan['model']}, now {mine['model']}"]
+    return told
 
 
 def refuse_inside(source: str, out: str) -> None:

@@ -55,7 +55,7 @@ def cut(task: Cut) -> list[Part] | Refused:
                 columns, kinds = reader.columns, reader.kinds
             spans = list(reader.spans(PART_BYTES, PART_ROWS))
     except (DataError, UsageError) as error:
-        return Refused(task.name, Trouble(type(error).__name__, str(error)))
+        return Refused(task.name, Trouble(type(error).__name__, str(error).replace(task.file, task.name)))
     stem = PurePosixPath(task.name).with_suffix("")
     ending = _ENDINGS[task.kind] if task.kind != reader.format else PurePosixPath(task.name).suffix
     if len(spans) < 2:

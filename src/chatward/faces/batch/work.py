@@ -88,7 +88,8 @@ class Scorer:
         except (StoreError, OutputError):
             raise
         except (DataError, UsageError) as error:
-            record.trouble = Trouble(type(error).__name__, str(error))
+            # By its name in the source: who gets the output needn't know where the input lay.
+            record.trouble = Trouble(type(error).__name__, str(error).replace(part.file, part.name))
             return
         except OSError as error:
             raise OutputError(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -103,9 +103,12 @@ def score_job(source: str, out: str, settings: Settings, how: How) -> None:
     store = store_at(place)
     kind = _kind(out, whole, how)
     job = Job(source, store, kind, settings, fingerprint, whole, found)
-    with _engine(how) as engine, _Progress(console) as bar:
-        try:
-            job.open(engine)
+    try:
+        resumed = job.open()
+        if resumed:
+            done = f"{len(job.records):,} of {counted(len(job.parts), 'part')} are done"
+            say(console, f"Going on where an earlier run had stopped: {done}")
+        with _engine(how, job, resumed) as engine, _Progress(console) as bar:
             job.run(engine, bar.show, country, how.pue)
             try:
                 job.refuse_if_nothing()
@@ -113,21 +116,25 @@ def score_job(source: str, out: str, settings: Settings, how: How) -> None:
                 abandon(job)
                 raise
             energy = job.energy
+            last = {
+                "engine": engine.name,
+                "workers": engine.workers,
+                "rows": job.summary.run_rows,
+                "seconds": round(job.summary.seconds, 3),
+            }
             about = {
                 "source": source,
                 "model": fingerprint,
                 "agreement": agreement,
-                "engine": engine.name,
-                "workers": engine.workers,
-                "seconds": round(job.summary.seconds, 3),
                 "energy": energy.as_dict(),
+                "last_run": last,
             }
             if whole:
                 finish_file(job, Path(out), Path(source))
             else:
                 finish_folder(job, out, about)
-        finally:
-            job.close()
+    finally:
+        job.close()
     _summarise(console, out, job, engine, threshold, whole)
     if agreement < 1 and job.summary.total.rows:
         say_who(console, job.summary.total.fast, job.summary.total.rows, agreement)
@@ -180,7 +187,25 @@ def _kind(out: str, whole: bool, how: How) -> Format | None:
     return format_of(Path(out)) if whole else how.kind
 
 
-def _engine(how: How) -> AbstractContextManager[Engine]:
+@contextmanager
+def _engine(how: How, job: Job, resumed: bool) -> Iterator[Engine]:
+    """Yield the engine, once *job* is planned; a job that couldn't be leaves nothing behind."""
+    from chatward.faces.batch.finish import abandon
+
+    planned = resumed
+    try:
+        with _made(how) as engine:
+            if not planned:
+                job.plan(engine)
+                planned = True
+            yield engine
+    except BaseException:
+        if not planned:
+            abandon(job)
+        raise
+
+
+def _made(how: How) -> AbstractContextManager[Engine]:
     if how.engine == "ray":
         with needs("ray", "`chatward score --engine ray`"):
             from chatward.faces.batch.ray_engine import RayEngine
@@ -241,12 +266,8 @@ def _summarise(
             (f"{counted(summary.again, 'part')} begun again", "bold yellow"),
             ", since a worker had died",
         )
-    if summary.earlier:
-        say(
-            console,
-            f"Went on where an earlier run had stopped: {summary.earlier:,} of {counted(summary.parts, 'part')} were done",
-        )
     pace = f", {summary.run_rows / summary.seconds:,.0f} messages/s" if summary.seconds else ""
+    unread = f" ({summary.unread:,} more couldn't be read)" if summary.unread else ""
     now = f", {summary.run_rows:,} of them now" if summary.earlier else ""
     many = counted(engine.workers, "worker") if engine.name == "ray" else ""
     with_ = f" by {many} on Ray" if many else ""
@@ -254,7 +275,7 @@ def _summarise(
         console,
         ("Scored ", "bold"),
         (f"{counted(total.rows, 'row')} ", "bold"),
-        f"of {counted(summary.files, 'file')}{now} in {summary.seconds:,.1f} s{pace}{with_} -> {out}",
+        f"of {counted(summary.files, 'file')}{unread}{now} in {summary.seconds:,.1f} s{pace}{with_} -> {out}",
     )
     show_counts(console, total.counts, total.flagged, threshold, total.truncated)
     if total.rejects:
@@ -264,7 +285,7 @@ def _summarise(
             f"; file, line and reason in {where}",
         )
     for name, trouble in summary.refused[:_SHOWN]:
-        say(console, (f"{name} not read: ", "bold yellow"), trouble.message)
+        say(console, (f"{name} not read: ", "bold yellow"), trouble.message.removeprefix(f"{name!r} "))
     if len(summary.refused) > _SHOWN:
         say(console, f"and {len(summary.refused) - _SHOWN:,} more; all of them in {where}")
     if job.others:

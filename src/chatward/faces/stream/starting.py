@@ -93,13 +93,18 @@ def start(options: Options) -> None:
         metrics.watch(_backlog(join()))
         worker = Worker(group, writing, detector, rules, metrics)
         say(
-            f"reads {source} as {consumer!r} of the group {options.group!r}, writes {target}, puts aside in {dead.stream!r}; model {detector.fingerprint}"
+            f"reads {options.text_field!r} of {source} as {consumer!r} of the group {options.group!r}, writes {target}{_kept(options)}, puts aside in {dead.stream!r}; "
+            f"model {detector.fingerprint}, agreement {detector.agreement:g}"
         )
         told(worker.stop)
         try:
             worker.run()
         finally:
             say(_summary(worker.tally))
+
+
+def _kept(options: Options) -> str:
+    return f" with {', '.join(options.keep)}" if options.keep else ""
 
 
 def _addresses(options: Options) -> tuple[Address, Address, Address]:
