@@ -321,7 +321,7 @@ BROKEN[4:24] = b"\xff" * 20
 
 BAD = {
     "not there": (None, "no.csv", 11, "no file at 'no.csv'"),
-    "a folder": (None, "folder.csv", 10, "is a folder: give a .csv"),
+    "an empty folder": (None, "folder.csv", 11, "no .csv, .jsonl, .ndjson, .parquet file at 'folder.csv'"),
     "unknown ending": (b"message\ngg", "in.xlsx", 16, "ends in '.xlsx'"),
     "no ending": (b"message\ngg", "in", 16, "has no ending"),
     "empty csv": (b"", "in.csv", 13, "is empty"),
