@@ -5,7 +5,7 @@
 
 Lines are invented of pieces of DIR/conda/unlabelled.csv (`chatward.data.invent`), all different, in files of 50,000. Each line of the tables is one process, `chatward score`
 with its engine. "seconds" are those of scoring, as the manifest says; "with start" is the whole command, Ray's start and the models' included. With --memory a million lines, linked ten times over, are one job;
-memory is what is in the processes' own hands (USS), read once a second, beside how many lines are done.
+memory is what is in the processes' own hands (USS), read once a second, beside how many lines are done; without, only every ten seconds, since reading it takes a tenth of a core.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def lines_done(out: Path, sizes: dict[Path, int]) -> int:
 
 
 def job(
-    source: Path, out: Path, *options: str
+    source: Path, out: Path, *options: str, every_s: float = 10.0
 ) -> tuple[dict[str, Any], float, list[tuple[int, float, list[float]]]]:
     """Run the command; return its manifest, its seconds, and what was sampled: lines done, MB of the driver, MB of each worker."""
     command = [sys.executable, "-m", "chatward", "score", str(source), "--out", str(out), *options]
@@ -82,7 +83,8 @@ def job(
     while running.poll() is None:
         driver, workers = sample(running)
         samples.append((lines_done(out, sizes), driver, workers))
-        time.sleep(1)
+        with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
+            running.wait(timeout=every_s)
     assert running.returncode == 0, command
     seconds = time.perf_counter() - began
     return json.loads((out / "_manifest.json").read_text(encoding="utf-8")), seconds, samples
@@ -119,7 +121,7 @@ def memory(source: Path, folder: Path, agreement: str, times: int, plot: Path | 
         for path in source.iterdir():
             os.link(path, many / f"{copy:02d}-{path.name}")
     told, whole, samples = job(
-        many, folder / "out", "--agreement", agreement, "--engine", "ray", "--workers", "2"
+        many, folder / "out", "--agreement", agreement, "--engine", "ray", "--workers", "2", every_s=1.0
     )
     rows = told["rows"]
     print(
