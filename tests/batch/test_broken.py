@@ -16,7 +16,6 @@ import pytest
 
 from chatward.errors import ChatwardError, DataError, MissingExtraError, UsageError
 from chatward.faces.batch import plan
-from chatward.faces.batch.job import Job
 from chatward.faces.batch.local import LocalEngine
 from chatward.faces.batch.part import Settings, Trouble
 from chatward.faces.batch.plan import planned
@@ -24,7 +23,7 @@ from chatward.faces.batch.store import Folder
 from chatward.faces.batch.work import error_of
 from chatward.faces.tables.places import Entry, RemoteFile, find
 from tests.batch.rows import files, invented, lines, write
-from tests.batch.test_job import Score, fingerprint, manifest, score
+from tests.batch.test_job import Score, folder_job, manifest, score
 from tests.batch.test_object_store import S3
 from tests.conftest import OFFLINE, PROGRAM, Run
 
@@ -314,15 +313,7 @@ def test_a_file_that_becomes_shorter_meanwhile(
     write(path, invented(2000), group=500)
     monkeypatch.setattr(plan, "PART_BYTES", 8000)
     monkeypatch.setattr(plan, "PART_ROWS", 500)
-    job = Job(
-        str(path.parent),
-        Folder(tmp_path / "out.partial"),
-        None,
-        Settings(model=str(tiny_model), threads=1),
-        fingerprint(tiny_model),
-        False,
-        find(str(path.parent), plan.endings()),
-    )
+    job = folder_job(path.parent, tmp_path / "out.partial", tiny_model)
     job.open()
     job.plan(LocalEngine())
     write(path, invented(1000), group=500)

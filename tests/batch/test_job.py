@@ -132,6 +132,13 @@ def test_a_large_file_in_parts_is_the_same_file(
     assert not (tmp_path / "work").exists()
 
 
+def folder_job(source: Path, work: Path, model: Path) -> Job:
+    """A job that scores the folder *source* in this process, its unfinished output at *work*."""
+    settings = Settings(model=str(model), threads=1)
+    found = find(str(source), plan.endings())
+    return Job(str(source), Folder(work), None, settings, fingerprint(model), False, found)
+
+
 def fingerprint(model: Path) -> str:
     from chatward import Detector
 
@@ -176,15 +183,7 @@ def test_a_damaged_row_group_is_named_with_its_rows(
     path.write_bytes(raw)
     monkeypatch.setattr(plan, "PART_BYTES", 1000)
     monkeypatch.setattr(plan, "PART_ROWS", 500)
-    job = Job(
-        str(path.parent),
-        Folder(tmp_path / "out.partial"),
-        None,
-        Settings(model=str(tiny_model), threads=1),
-        fingerprint(tiny_model),
-        False,
-        find(str(path.parent), plan.endings()),
-    )
+    job = folder_job(path.parent, tmp_path / "out.partial", tiny_model)
     from chatward.faces.batch.finish import finish_folder
 
     job.open()

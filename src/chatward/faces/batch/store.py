@@ -54,7 +54,7 @@ class Store(Protocol):
     def unlock(self) -> None: ...
 
 
-class Folder:
+class Folder(Store):
     """A folder of this machine, or of a file system that all machines share. root: where it is."""
 
     def __init__(self, root: Path) -> None:
@@ -150,7 +150,7 @@ class Folder:
         )
 
 
-class Bucket:
+class Bucket(Store):
     """A folder of an object store. url: its address, without a slash at the end."""
 
     def __init__(self, url: str) -> None:

@@ -19,7 +19,7 @@ from chatward.faces.cli.options import (
     PueOption,
 )
 from chatward.faces.cli.score_job import EngineName, FormatName, How, is_job, score_job
-from chatward.faces.cli.score_words import counted, say, say_who, show_counts
+from chatward.faces.cli.score_words import counted, progress_on, say, say_who, show_counts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -162,22 +162,11 @@ class _Bar:
 
     def __init__(self, reader: Reader) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         self.console = Console(stderr=True, highlight=False)
         self._reader = reader
         self._start = 0.0
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[done]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
+        self._progress = progress_on(self.console)
         self._task = self._progress.add_task("Loading the model", total=None, done="")
 
     def __enter__(self) -> _Bar:

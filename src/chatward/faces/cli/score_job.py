@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from chatward.errors import UsageError
 from chatward.faces.cli.options import needs
-from chatward.faces.cli.score_words import counted, say, say_who, show_counts
+from chatward.faces.cli.score_words import counted, progress_on, say, say_who, show_counts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -216,22 +216,10 @@ def _made(how: How) -> AbstractContextManager[Engine]:
 
 
 class _Progress:
-    """Progress on standard error while it is a terminal, and nothing at all where it isn't."""
+    """How far a job is, in parts."""
 
     def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[done]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._progress = progress_on(console)
         self._task = self._progress.add_task("Looking at the files", total=None, done="")
 
     def __enter__(self) -> _Progress:

@@ -8,6 +8,7 @@ from chatward.schema import SEVERITY
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
     from chatward.schema import Threshold
 
@@ -19,6 +20,23 @@ def say(console: Console, *parts: str | tuple[str, str]) -> None:
     from rich.text import Text
 
     console.print(Text.assemble(*parts), soft_wrap=True)
+
+
+def progress_on(console: Console) -> Progress:
+    """Progress while *console* is a terminal, and nothing at all where it isn't. A task's field ``done`` says how far it is, in words."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[done]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def show_counts(
